@@ -1,0 +1,41 @@
+# `make help` lists the targets. Each sets up what it needs, in .venv/.
+PYTHON ?= python3
+BIN := .venv/bin
+TEST_PROCESSES ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+demo: .venv/installed ## Train, prune and fine-tune ResNet20 on the digits (under a minute on two cores)
+	$(BIN)/dasc fit --config configs/prune_decay.yaml
+
+test: .venv/installed-dev ## Run the tests
+	$(BIN)/pytest -n $(TEST_PROCESSES)
+
+lint: .venv/installed-dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev ## Put the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and all caches; runs in lightning_logs/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dasc.egg-info
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "dasc needs Python 3.11 or newer, $(PYTHON) is older: run make with PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@ .venv/installed

@@ -1,0 +1,128 @@
+"""The 14 operations of RandAugment with their ranges, as torchvision has them, and what each does to one image.
+
+The scale is torchvision's: 31 bins, M = 0..30. M = 0 is not the identity (AutoContrast and Equalize have no magnitude,
+Solarize inverts pixels of 255).
+
+References:
+    https://arxiv.org/abs/1909.13719; torchvision.transforms.v2.RandAugment.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+BINS = 31
+
+Parameter = Callable[[int, int], Tensor]
+"""From height and width to the parameter at each bin, (31,)."""
+
+
+class Kind(Enum):
+    """How a batch of images is brought through an operation."""
+
+    COPY = auto()
+    MAP = auto()
+    """Each pixel comes from another place."""
+    LUT = auto()
+    """Each byte becomes another byte, the same in every image."""
+    IMAGE_LUT = auto()
+    """Each byte becomes another byte, after a look at the image."""
+    COLOR = auto()
+    SHARPNESS = auto()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: `reference(image, parameter)` is what torchvision's tensor kernels make of uint8 (C, H, W)."""
+
+    name: str
+    kind: Kind
+    reference: Callable[[Tensor, float], Tensor]
+    parameter: Parameter | None = None
+    signed: bool = False
+
+    def parameters(self, height: int, width: int) -> Tensor:
+        """Return the parameter by bin and sign, float64 (31, 2): as it is, and negative where the operation has a sign.
+
+        The values are float64 copies of float32 ones: that is how torchvision reads its own table.
+        """
+        if self.parameter is None:
+            return torch.zeros(BINS, 2, dtype=torch.float64)
+        values = self.parameter(height, width).double()
+        return torch.stack([values, -values if self.signed else values], dim=1)
+
+
+def _constant(low: float, high: float) -> Parameter:
+    return lambda height, width: torch.linspace(low, high, BINS)
+
+
+def _affine(image: Tensor, translate: list[float], shear: list[float], center: list[float] | None) -> Tensor:
+    result: Tensor = F.affine(
+        image, 0.0, translate, 1.0, shear, interpolation=InterpolationMode.NEAREST, fill=None, center=center
+    )
+    return result
+
+
+def _rotate(image: Tensor, degrees: float) -> Tensor:
+    result: Tensor = F.rotate(image, degrees, interpolation=InterpolationMode.NEAREST, fill=None)
+    return result
+
+
+OPERATIONS = (
+    Operation("Identity", Kind.COPY, lambda image, _: image),
+    Operation(
+        "ShearX",
+        Kind.MAP,
+        lambda image, v: _affine(image, [0, 0], [math.degrees(math.atan(v)), 0.0], [0, 0]),
+        _constant(0.0, 0.3),
+        signed=True,
+    ),
+    Operation(
+        "ShearY",
+        Kind.MAP,
+        lambda image, v: _affine(image, [0, 0], [0.0, math.degrees(math.atan(v))], [0, 0]),
+        _constant(0.0, 0.3),
+        signed=True,
+    ),
+    Operation(
+        "TranslateX",
+        Kind.MAP,
+        lambda image, v: _affine(image, [int(v), 0], [0.0, 0.0], None),
+        lambda height, width: torch.linspace(0.0, 150.0 / 331.0 * width, BINS),
+        signed=True,
+    ),
+    Operation(
+        "TranslateY",
+        Kind.MAP,
+        lambda image, v: _affine(image, [0, int(v)], [0.0, 0.0], None),
+        lambda height, width: torch.linspace(0.0, 150.0 / 331.0 * height, BINS),
+        signed=True,
+    ),
+    Operation("Rotate", Kind.MAP, _rotate, _constant(0.0, 30.0), signed=True),
+    Operation("Brightness", Kind.LUT, lambda image, v: F.adjust_brightness(image, 1.0 + v), _constant(0.0, 0.9), True),
+    Operation("Color", Kind.COLOR, lambda image, v: F.adjust_saturation(image, 1.0 + v), _constant(0.0, 0.9), True),
+    Operation(
+        "Contrast", Kind.IMAGE_LUT, lambda image, v: F.adjust_contrast(image, 1.0 + v), _constant(0.0, 0.9), True
+    ),
+    Operation(
+        "Sharpness", Kind.SHARPNESS, lambda image, v: F.adjust_sharpness(image, 1.0 + v), _constant(0.0, 0.9), True
+    ),
+    Operation(
+        "Posterize",
+        Kind.LUT,
+        lambda image, v: F.posterize(image, int(v)),
+        lambda height, width: (8 - torch.arange(BINS) / ((BINS - 1) / 4)).round(),
+    ),
+    Operation("Solarize", Kind.LUT, lambda image, v: F.solarize(image, 255.0 * v), _constant(1.0, 0.0)),
+    Operation("AutoContrast", Kind.IMAGE_LUT, lambda image, _: F.autocontrast(image)),
+    Operation("Equalize", Kind.IMAGE_LUT, lambda image, _: F.equalize(image)),
+)
+"""In torchvision's order: an operation's number is its place here."""
+
+NUMBER = {operation.name: number for number, operation in enumerate(OPERATIONS)}

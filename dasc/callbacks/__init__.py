@@ -1,0 +1,18 @@
+"""What happens as a run goes through its stages, and what it leaves."""
+
+from dasc.callbacks.checkpoints import AtomicCheckpointIO, StageCheckpoint
+from dasc.callbacks.magnitude import MagnitudeDecay
+from dasc.callbacks.progress import StageProgressBar
+from dasc.callbacks.pruning import L1Pruning
+from dasc.callbacks.report import StageReport
+from dasc.callbacks.timing import Timing
+
+__all__ = (
+    "AtomicCheckpointIO",
+    "L1Pruning",
+    "MagnitudeDecay",
+    "StageCheckpoint",
+    "StageProgressBar",
+    "StageReport",
+    "Timing",
+)

@@ -1,0 +1,147 @@
+"""What came out of each stage: a table in a file and in the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from dasc.callbacks.files import write_csv
+from dasc.callbacks.run import image_data, run_folder
+from dasc.modules import Classifier, PrunedClassifier
+from dasc.networks import count, prunable_weights
+from dasc.stages import Stages
+
+COLUMNS = (
+    "stage",
+    "epochs",
+    "sparsity_asked",
+    "sparsity",
+    "sparsity_all_parameters",
+    "magnitude",
+    "lr",
+    "val_accuracy_last",
+    "val_accuracy_best",
+    "best_epoch",
+    "parameters",
+    "nonzero_parameters",
+    "macs",
+    "nonzero_macs",
+)
+"""The columns of stages.csv: what is reproducible. Times are in timing.csv."""
+
+
+class StageReport(Callback):
+    """Writes a row of stages.csv as each stage ends, and shows them all as the run ends.
+
+    The rows are kept in the checkpoints, so a continued run has the rows of the stages before it.
+
+    Args:
+        stages: The table of stages.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._best: dict[str, Any] = {"stage": None, "accuracy": None, "epoch": None}
+        self._folder: Path | None = None
+        self.is_best = False
+        """Whether the epoch that ends is the best of its stage so far."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best epoch of the stage so far."""
+        return dict(self._best)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best epoch of the stage so far."""
+        self._best = dict(state_dict)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the run's folder, on all processes."""
+        self._folder = run_folder(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring stages.csv to what the checkpoint says."""
+        assert isinstance(pl_module, Classifier)
+        if trainer.is_global_zero:
+            self._write(pl_module.rows)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the best epoch; where the stage ends, write its row."""
+        assert isinstance(pl_module, Classifier)
+        epoch = trainer.current_epoch
+        accuracy = trainer.callback_metrics.get("val/accuracy")
+        self._remember(epoch, None if accuracy is None else float(accuracy))
+        if self._stages.ends_at(epoch) and trainer.is_global_zero:
+            pl_module.rows = [*pl_module.rows, self._row(trainer, pl_module, accuracy)]
+            self._write(pl_module.rows)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the stages, and how to look at the curves."""
+        assert isinstance(pl_module, Classifier)
+        if self._folder is not None and trainer.is_global_zero:
+            show(pl_module.rows, self._folder)
+
+    def _remember(self, epoch: int, accuracy: float | None) -> None:
+        stage = self._stages.stage_at(epoch)
+        if self._best["stage"] != stage:
+            self._best = {"stage": stage, "accuracy": None, "epoch": None}
+        best = self._best["accuracy"]
+        self.is_best = accuracy is not None and (best is None or accuracy > best)
+        if self.is_best:
+            self._best |= {"accuracy": accuracy, "epoch": epoch + 1}
+
+    def _row(self, trainer: Trainer, module: Classifier, accuracy: Any) -> dict[str, Any]:
+        k = self._stages.stage_at(trainer.current_epoch)
+        row = self._stages[k]
+        sizes = count(module.network, image_data(trainer).image_size)
+        weights = prunable_weights(module.network)
+        if isinstance(module, PrunedClassifier):
+            weights = module.masks.weights_of(module.network)
+        zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+        peak = trainer.lr_scheduler_configs[0].scheduler.base_lrs[0] if row.lr is None else row.lr
+        return {
+            "stage": k + 1,
+            "epochs": row.epochs,
+            "sparsity_asked": row.sparsity,
+            "sparsity": round(zeros / sum(weight.numel() for weight in weights.values()), 6),
+            "sparsity_all_parameters": round(1 - sizes.nonzero_parameters / sizes.parameters, 6),
+            "magnitude": str(row.dump().get("magnitude", "none")),
+            "lr": peak,
+            "val_accuracy_last": None if accuracy is None else round(float(accuracy), 6),
+            "val_accuracy_best": None if accuracy is None else round(self._best["accuracy"], 6),
+            "best_epoch": self._best["epoch"],
+            "parameters": sizes.parameters,
+            "nonzero_parameters": sizes.nonzero_parameters,
+            "macs": sizes.macs,
+            "nonzero_macs": sizes.nonzero_macs,
+        }
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        if self._folder is not None and rows:
+            write_csv(self._folder / "stages.csv", rows, COLUMNS)
+
+
+def show(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Print the rows of stages.csv as a table, and the command that opens the curves."""
+    table = Table(title=f"Stages of {folder}")
+    for name in ("stage", "epochs", "sparsity", "M", "val accuracy", "best", "non-zero parameters", "non-zero MACs"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            str(row["stage"]),
+            str(row["epochs"]),
+            f"{row['sparsity']:.1%}",
+            str(row["magnitude"]),
+            _percent(row["val_accuracy_last"]),
+            _percent(row["val_accuracy_best"]),
+            f"{row['nonzero_parameters']:,}",
+            f"{row['nonzero_macs']:,}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"Curves: tensorboard --logdir {folder.parent}", soft_wrap=True, highlight=False)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"

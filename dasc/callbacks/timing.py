@@ -1,0 +1,96 @@
+"""How fast a run is."""
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from dasc import __version__
+from dasc.callbacks.run import image_data, run_folder
+from dasc.stages import Stages
+
+COLUMNS = (
+    "epoch",
+    "stage",
+    "train_seconds",
+    "images_per_second",
+    "processes",
+    "device",
+    "threads",
+    "precision",
+    "dasc",
+    "torch",
+    "lightning",
+)
+"""The columns of timing.csv."""
+
+
+class Timing(Callback):
+    """Logs images per second and adds a row to timing.csv for every epoch trained, those repeated after a crash too.
+
+    Seconds are those of the training batches, without validation and checkpoints.
+
+    Args:
+        stages: The table of stages.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._start = 0.0
+        self._seconds = 0.0
+        self._folder: Path | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the run's folder, on all processes."""
+        self._folder = run_folder(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Stop the clock after the last batch, when the device is done with it."""
+        if trainer.is_last_batch:
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize(pl_module.device)
+            self._seconds = time.monotonic() - self._start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch's speed."""
+        images = trainer.num_training_batches * image_data(trainer).batch_size
+        speed = images / max(self._seconds, 1e-9)
+        pl_module.log("images_per_second", speed)
+        if self._folder is not None and trainer.is_global_zero:
+            self._append(self._folder / "timing.csv", trainer, pl_module, speed)
+
+    def _append(self, path: Path, trainer: Trainer, pl_module: LightningModule, speed: float) -> None:
+        device = pl_module.device
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "stage": self._stages.stage_at(trainer.current_epoch) + 1,
+            "train_seconds": f"{self._seconds:.3f}",
+            "images_per_second": f"{speed:.1f}",
+            "processes": trainer.world_size,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            "threads": torch.get_num_threads(),
+            "precision": trainer.precision,
+            "dasc": __version__,
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        with path.open("a") as file:
+            lines = [",".join(COLUMNS)] if new else []
+            file.write("\n".join([*lines, ",".join(str(row[column]) for column in COLUMNS)]) + "\n")

@@ -1,0 +1,119 @@
+"""What a checkpoint of dasc holds, read in one place.
+
+A checkpoint is Lightning's, with `network.*` and `masks.*` in its `state_dict`, and plain data under `dasc`:
+what the network is, its classes and normalisation, the table of stages, and what must be equal for a run to continue.
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dasc.errors import UserError
+from dasc.networks import build_network
+from dasc.stages import Stages
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network as a checkpoint left it, on the CPU in eval mode.
+
+    Args:
+        network: The network with its weights.
+        masks: The masks by weight name (bool, False where a weight is pruned); empty where the run had none.
+        meta: The plain data under `dasc`.
+    """
+
+    network: nn.Module
+    masks: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of dasc onto the CPU, tensors and plain data only.
+
+    Raises:
+        UserError: The file is missing, broken, or not a checkpoint of this version of dasc.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}: check the path")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint, it may be truncated ({type(error).__name__}): use another file"
+        ) from None
+    if not isinstance(checkpoint, dict) or "dasc" not in checkpoint:
+        raise UserError(f"{path} is not a checkpoint of a dasc run: use a file from its checkpoints/ folder")
+    if checkpoint["dasc"].get("format") != FORMAT:
+        raise UserError(
+            f"{path} has checkpoint format {checkpoint['dasc'].get('format')}, this dasc reads {FORMAT}: "
+            "use the version of dasc that wrote it"
+        )
+    return checkpoint
+
+
+def load_network(path: str | Path) -> LoadedNetwork:
+    """Rebuild the network of a checkpoint with its weights and masks.
+
+    Raises:
+        UserError: The file cannot be used, and why.
+    """
+    checkpoint = read(path)
+    network = build_network(checkpoint["dasc"]["network"])
+    try:
+        network.load_state_dict(_below("network.", checkpoint["state_dict"]))
+    except RuntimeError as error:
+        raise UserError(f"the weights in {path} do not fit its own network ({str(error).splitlines()[0]})") from None
+    return LoadedNetwork(network.eval(), _below("masks.", checkpoint["state_dict"]), checkpoint["dasc"])
+
+
+def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:
+    """Check that a run may go on from a checkpoint.
+
+    The rows of the table up to and including the checkpoint's own, the network, the data, the recipe (module and
+    optimizer) and the seed must be equal; rows that have not begun may differ.
+
+    Args:
+        recorded: The checkpoint's data under `dasc`.
+        current: The same data of the run that is to go on.
+
+    Raises:
+        UserError: They differ, and where.
+    """
+    different = [
+        line for key in ("network", "data", "recipe", "seed") for line in _differences(key, recorded[key], current[key])
+    ]
+    begun = recorded["stage"] + 1
+    if recorded["stages"][:begun] != current["stages"][:begun]:
+        for number, row in enumerate(recorded["stages"][:begun], start=1):
+            now = current["stages"][number - 1] if number <= len(current["stages"]) else "missing"
+            if now != row:
+                different.append(f"row {number} of stages is {now}, recorded is {row}")
+    if different:
+        raise UserError(
+            f"this run cannot continue that checkpoint: {'; '.join(different)}: "
+            "give what was recorded, or start anew with init_from"
+        )
+
+
+def position(meta: dict[str, Any]) -> tuple[int, int]:
+    """Return how many epochs a checkpoint has behind it, and how many its table has."""
+    return meta["epoch"] + 1, Stages.parse(meta["stages"]).total_epochs
+
+
+def _differences(key: str, recorded: Any, current: Any) -> list[str]:
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        names = [*recorded, *(name for name in current if name not in recorded)]
+        return [line for name in names for line in _differences(f"{key}.{name}", recorded.get(name), current.get(name))]
+    return [] if recorded == current else [f"{key} is {current}, recorded is {recorded}"]
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

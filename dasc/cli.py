@@ -1,0 +1,210 @@
+"""The command `dasc`: LightningCLI with the table of stages."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError
+from jsonargparse.typing import register_type
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from dasc import checkpoint, runs
+from dasc.callbacks import (
+    AtomicCheckpointIO,
+    L1Pruning,
+    MagnitudeDecay,
+    StageCheckpoint,
+    StageProgressBar,
+    StageReport,
+    Timing,
+)
+from dasc.callbacks.report import show
+from dasc.data import ImageData
+from dasc.errors import UserError
+from dasc.modules import Classifier, InitFrom, start_from
+from dasc.stages import Stages
+
+register_type(Stages, Stages.dump, Stages.parse, (UserError,), type_check=lambda value, kind: isinstance(value, Stages))
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the resolved config of a training run, without the checkpoint that it was continued from."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write config.yaml into the run's folder."""
+        if stage == "fit":
+            self.config = self.config.clone()
+            self.config["ckpt_path"] = None
+            super().setup(trainer, pl_module, stage)
+
+
+class Command(LightningCLI):
+    """Links the table to the model, adds the callbacks of the stages, and finds the run to continue."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the keys that stand beside model, data and trainer."""
+        parser.add_argument(
+            "--stages",
+            type=Stages,
+            required=True,
+            help="The table of stages: rows of epochs, sparsity, magnitude, auxiliary and lr.",
+        )
+        parser.add_argument(
+            "--epochs_scale", type=float, default=1.0, help="Every row's epochs are multiplied by this."
+        )
+        parser.add_argument("--init_from", type=InitFrom | None, default=None, help="Start from another run's network.")
+        parser.link_arguments(("stages", "epochs_scale"), "model.init_args.stages", compute_fn=_scaled)
+        parser.link_arguments(
+            "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the config as it is: Lightning would put the checkpoint's hyper-parameters over it."""
+
+    def before_instantiate_classes(self) -> None:
+        """Check what the table decides and nothing else may."""
+        config = self.config[self.subcommand]
+        total = config.stages.scaled(config.epochs_scale).total_epochs
+        if config.trainer.max_epochs not in (None, total):
+            raise UserError(
+                f"trainer.max_epochs is {config.trainer.max_epochs}, but the stages have {total} epochs: leave it out, "
+                "and change the rows or epochs_scale"
+            )
+        if config.data.init_args.get("magnitude", "none") != "none":
+            raise UserError("data.magnitude is set by the table: write it in the column magnitude of stages")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer of this run, in the folder of the run that it continues."""
+        config = self.config_init[self.subcommand]
+        self.root = Path(config.trainer.default_root_dir or ".")
+        self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
+        config["ckpt_path"] = None if self.ckpt_path is None else str(self.ckpt_path)
+        if self.subcommand == "fit" and self.ckpt_path is None and config.init_from is not None:
+            start_from(self.model, config.init_from)
+        return super().instantiate_trainer(
+            max_epochs=self.model.stages.total_epochs,
+            logger=self._logger(config.trainer.logger),
+            callbacks=self._callbacks(config.trainer),
+            plugins=_appended(config.trainer.plugins, AtomicCheckpointIO()),
+            **kwargs,
+        )
+
+    def fit(self, model: LightningModule, **kwargs: Any) -> None:
+        """Train, or show the table of a run that has nothing left to do."""
+        if self.ckpt_path is not None:
+            meta = checkpoint.read(self.ckpt_path)["dasc"]
+            if meta["epoch"] + 1 >= self.model.stages.total_epochs:
+                print(f"{self.ckpt_path} has all {meta['epoch'] + 1} epochs of its table behind it")
+                show(meta["rows"], self.ckpt_path.parent.parent)
+                return
+        self.trainer.fit(model, **kwargs)
+
+    def _find_checkpoint(self, given: str | None) -> Path | None:
+        """Turn `last`, `best` or a path into a file; None starts from scratch."""
+        if self.subcommand != "fit":
+            if given is None:
+                raise UserError("--ckpt_path is missing: give a checkpoint, or best or last for the newest run's")
+            network = self.model.describe()["network"]
+            return runs.newest_with(self.root, given, network) if given in ("best", "last") else _checked(given)
+        if given is None:
+            return None
+        if given != "last":
+            checkpoint.check_continues(checkpoint.read(given)["dasc"], self._current())
+            return Path(given)
+        path = runs.newest_to_continue(self.root, self._current())
+        if path is None:
+            print(f"No run under {self.root / runs.LOGS} can be continued by this config: starting a new one")
+        return path
+
+    def _current(self) -> dict[str, Any]:
+        current: dict[str, Any] = self.model.describe() | {"data": self.datamodule.describe()}
+        return current
+
+    def _logger(self, given: Any) -> Any:
+        if isinstance(given, Logger | list) or given is False or self.subcommand != "fit":
+            return given or False
+        folder = None if self.ckpt_path is None else runs.folder_of(self.ckpt_path.absolute())
+        if folder is None:
+            return TensorBoardLogger(self.root, name=runs.LOGS, default_hp_metric=False)
+        done = checkpoint.read(folder / "checkpoints" / "last.ckpt")["dasc"]["epoch"] + 1
+        return TensorBoardLogger(  # curves beyond the checkpoint are drawn again
+            folder.parent.parent, name=runs.LOGS, version=folder.name, default_hp_metric=False, purge_step=done
+        )
+
+    def _callbacks(self, trainer: Any) -> list[Callback]:
+        given = trainer.callbacks or []
+        given = given if isinstance(given, list) else [given]
+        stages = self.model.stages
+        if self.subcommand != "fit":
+            return given
+        report = StageReport(stages)
+        ours: list[Callback] = [L1Pruning(stages)] if self.model.prunes else []
+        ours += [MagnitudeDecay(stages), Timing(stages), report]
+        if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
+            ours.append(StageProgressBar(stages))
+        if trainer.enable_checkpointing is not False:
+            ours.append(StageCheckpoint(stages, report))
+        return [*ours, *given]
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command; a user's mistake is one sentence on stderr and exit status 2."""
+    _quiet()
+    try:
+        Command(
+            Classifier,
+            ImageData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "enable_model_summary": False,
+                "log_every_n_steps": 1,
+                "num_sanity_val_steps": 0,
+                "use_distributed_sampler": False,
+            },
+            parser_kwargs={"exit_on_error": False}
+            | {name: {"exit_on_error": False} for name in LightningCLI.subcommands()},
+            args=args,
+        )
+    except (ArgumentError, UserError) as error:
+        print(f"dasc: {_innermost(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _scaled(stages: Stages | None, epochs_scale: float) -> Stages | None:
+    return None if stages is None else stages.scaled(epochs_scale)
+
+
+def _checked(path: str) -> Path:
+    checkpoint.read(path)
+    return Path(path)
+
+
+def _appended(given: Any, plugin: Any) -> list[Any]:
+    given = [] if given is None else given
+    return [*(given if isinstance(given, list) else [given]), plugin]
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the user's mistake among the causes of an error, or the last cause."""
+    while not isinstance(error, UserError) and (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
+
+
+def _quiet() -> None:
+    """Hide what no user of dasc can act on."""
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)  # Lightning 2.6 on torch 2.15
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # resident data sets have none
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage()
+    )

@@ -1,0 +1,16 @@
+"""What a user got wrong, in one sentence."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake in what the user wrote: the command prints the message and exits with 2, without a traceback."""
+
+
+def one_of(what: str, given: str, names: Iterable[str]) -> str:
+    """Say that `given` is no known name, with the nearest one or, where none is near, all of them."""
+    names = sorted(names)
+    near = get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+    return f"unknown {what} '{given}': {hint}"

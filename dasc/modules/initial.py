@@ -1,0 +1,74 @@
+"""Starting a new run from the network of another one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dasc.checkpoint import load_network
+from dasc.errors import UserError
+from dasc.modules.classifier import Classifier
+from dasc.modules.pruned import PrunedClassifier
+from dasc.networks import describe_network
+
+
+@dataclass(frozen=True)
+class InitFrom:
+    """Where a new run takes its network from; to continue a run, use `--ckpt_path` instead.
+
+    Args:
+        path: A checkpoint of dasc.
+        load: What is taken: the `weights`, the `masks` (over fresh weights), or `both`.
+        head: `keep` the last layer, or make it `new`, as for other classes.
+    """
+
+    path: str
+    load: Literal["weights", "masks", "both"] = "weights"
+    head: Literal["keep", "new"] = "keep"
+
+
+def start_from(module: Classifier, source: InitFrom) -> None:
+    """Bring weights or masks of a checkpoint into a module that has not been trained.
+
+    Raises:
+        UserError: The checkpoint does not fit the network, or the masks do not fit the module or its table.
+    """
+    loaded = load_network(source.path)
+    if source.load in ("weights", "both"):
+        _load_weights(module.network, loaded.network, source)
+    if source.load in ("masks", "both"):
+        _load_masks(module, loaded.masks, source.path)
+
+
+def _load_weights(network: nn.Module, other: nn.Module, source: InitFrom) -> None:
+    state, own = other.state_dict(), network.state_dict()
+    if source.head == "new":
+        head = list(own)[-1].rpartition(".")[0]
+        state = {key: own[key] if key.rpartition(".")[0] == head else value for key, value in state.items()}
+    different = sorted(
+        {key for key in {*state, *own} if key not in state or key not in own or state[key].shape != own[key].shape}
+    )
+    if different:
+        raise UserError(
+            f"{source.path} has another network than this run ({different[0]} differs; it is "
+            f"{describe_network(other)}): set model.network to it, or init_from.head to new if only the classes differ"
+        )
+    network.load_state_dict(state)
+
+
+def _load_masks(module: Classifier, masks: dict[str, Tensor], path: str) -> None:
+    if not isinstance(module, PrunedClassifier):
+        raise UserError(f"init_from loads masks, but {type(module).__name__} has none: set model to PrunedClassifier")
+    own = module.masks.by_name()
+    if masks.keys() != own.keys() or any(masks[name].shape != own[name].shape for name in own):
+        raise UserError(f"the masks in {path} are of other layers than this run prunes: use the same network and skip")
+    with torch.no_grad():
+        module.masks.set(masks)
+    sparsity, first = module.masks.sparsity(), module.stages[0].sparsity
+    if not module.masks.reached(first, module.scope) and sparsity > first:
+        raise UserError(
+            f"the masks in {path} have sparsity {sparsity:.4f}, the first row of stages only {first}: "
+            "write at least that, pruned weights do not come back"
+        )
+    module.follow_masks()

@@ -1,0 +1,116 @@
+"""A classifier whose small weights are zero."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dasc.modules.classifier import Classifier
+from dasc.sparsity import Masks, Scope, l1_masks
+from dasc.stages import Stages
+
+
+class PrunedClassifier(Classifier):
+    """A classifier with masks: pruned weights are exactly zero after every optimizer step.
+
+    The masks are buffers, made with the module and all True at first; `L1Pruning` sets them as a stage starts.
+
+    Args:
+        network: See `Classifier`.
+        stages: See `Classifier`.
+        scope: Whether weights are compared within their `layer`, or across all layers (`global`).
+        skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
+        optimizer: See `Classifier`.
+        label_smoothing: See `Classifier`.
+        compile: See `Classifier`.
+
+    Raises:
+        UserError: A name in `skip` is no layer, or what `Classifier` raises.
+    """
+
+    prunes = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        stages: Stages,
+        scope: Scope = "layer",
+        skip: list[str] | None = None,
+        optimizer: OptimizerCallable = lambda p: torch.optim.SGD(
+            p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
+        ),
+        label_smoothing: float = 0.0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(network, stages, optimizer, label_smoothing, compile)
+        self.scope: Scope = scope
+        self.skip = list(skip or ())
+        self.masks = Masks(network, self.skip)
+        # DDP would send all masks at every step; they change at boundaries only, and L1Pruning sends them then
+        self._ddp_params_and_buffers_to_ignore = [f"masks.{name}" for name in self.masks.by_name()]
+        self._pruned: list[tuple[nn.Parameter, Tensor]] = []
+
+    def l1_masks(self, sparsity: float) -> dict[str, Tensor]:
+        """Return the masks of a target; the present ones where they have reached it, so that a mask given stays."""
+        if self.masks.reached(sparsity, self.scope):
+            return self.masks.by_name()
+        return l1_masks(self.masks.weights_of(self.network), sparsity, self.scope)
+
+    def set_masks(self, masks: Mapping[str, Tensor], optimizers: Iterable[Optimizer] = ()) -> None:
+        """Take over masks: zero the weights under them, and what the optimizers keep of those weights."""
+        self.masks.set(masks)
+        self.follow_masks()
+        for optimizer in optimizers:
+            _clear_state(optimizer, self._pruned)
+
+    def follow_masks(self) -> None:
+        """Zero the weights under the masks as they are now, and after every step from now on."""
+        weights = self.masks.weights_of(self.network)
+        some_off = [(weights[name], mask) for name, mask in self.masks.by_name().items() if not bool(mask.all())]
+        # one multiplication for all layers needs masks of the weights' dtype
+        self._pruned = [(weight, mask.to(weight.dtype)) for weight, mask in some_off]
+        self._zero_pruned()
+
+    @torch.no_grad()
+    def _zero_pruned(self, *_: Any) -> None:
+        if self._pruned:
+            weights, masks = zip(*self._pruned, strict=True)
+            torch._foreach_mul_(weights, masks)
+
+    def on_fit_start(self) -> None:
+        """Take the masks of a loaded checkpoint into effect."""
+        self.follow_masks()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """As `Classifier`; the optimizer zeroes the pruned weights at the end of each of its steps."""
+        config = super().configure_optimizers()
+        config["optimizer"].register_step_post_hook(self._zero_pruned)
+        return config
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as if the pruned weights were not there: their gradients do not count in the norm."""
+        if gradient_clip_val is not None:
+            for weight, mask in self._pruned:
+                if weight.grad is not None:
+                    weight.grad.mul_(mask)
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def recipe(self) -> dict[str, Any]:
+        """As `Classifier`, with how it is pruned."""
+        return super().recipe() | {"scope": self.scope, "skip": self.skip}
+
+
+def _clear_state(optimizer: Optimizer, pruned: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
+    for weight, mask in pruned:
+        for value in optimizer.state.get(weight, {}).values():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                value.mul_(mask)

@@ -1,0 +1,59 @@
+"""The classifiers of torchvision."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision import models
+
+from dasc.errors import UserError, one_of
+
+_TWO_OUTPUTS = {"googlenet", "inception_v3"}  # they return auxiliary logits while training
+
+
+class TorchvisionNetwork(nn.Module):
+    """A classifier by its torchvision name; its own keys stand under `model.`.
+
+    Args:
+        num_classes: Number of classes.
+        name: A name of `torchvision.models.list_models(module=torchvision.models)`, such as `mobilenet_v2`.
+        weights: Name of pretrained weights, such as `IMAGENET1K_V2` or `DEFAULT`; None starts from scratch. Where their
+            classes are not `num_classes`, the last layer starts from scratch.
+
+    Raises:
+        UserError: torchvision has no such network or no such weights.
+    """
+
+    def __init__(self, num_classes: int, name: str, weights: str | None = None) -> None:
+        super().__init__()
+        known = set(models.list_models(module=models)) - _TWO_OUTPUTS
+        if name not in known:
+            raise UserError(one_of("torchvision network", name, known))
+        self.num_classes = num_classes
+        self.name = name
+        self.weights = weights
+        self.model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
+        if weights is not None:
+            _load_pretrained(self.model, _named_weights(name, weights).get_state_dict(check_hash=True))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images (B, 3, H, W) to logits (B, num_classes)."""
+        logits: Tensor = self.model(images)
+        return logits
+
+
+def _named_weights(name: str, weights: str) -> Any:
+    choices = models.get_model_weights(name)
+    if weights not in choices.__members__:
+        raise UserError(one_of(f"weights of {name}", weights, choices.__members__))
+    return choices[weights]
+
+
+def _load_pretrained(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load every tensor but those of the last layer where it has another number of classes."""
+    own = model.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    head = list(model.state_dict())[-1].rpartition(".")[0]
+    missing = [key for key in own if key not in fitting and key.rpartition(".")[0] != head]
+    if missing:
+        raise ValueError(f"pretrained weights lack {missing[:3]}")
+    model.load_state_dict(own | fitting)

@@ -1,0 +1,105 @@
+"""Masks: which weights are zero, and keeping them zero."""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dasc.errors import UserError
+from dasc.networks import prunable_weights
+
+Scope = Literal["layer", "global"]
+
+
+def l1_masks(weights: Mapping[str, Tensor], sparsity: float, scope: Scope) -> dict[str, Tensor]:
+    """Return masks (bool, False where a weight is pruned) that prune the smallest |weights| to a target sparsity.
+
+    Equal, bit for bit, to `torch.nn.utils.prune.l1_unstructured` (`layer`) and
+    `global_unstructured(pruning_method=L1Unstructured)` (`global`) with `amount=sparsity` on an unpruned network.
+
+    Args:
+        weights: The prunable weights by name.
+        sparsity: Share of False in each mask (`layer`) or in all of them together (`global`), in [0, 1).
+        scope: Whether weights are compared within their layer or across all layers.
+    """
+    if scope == "layer":
+        return {name: _smallest_off(weight.detach(), sparsity) for name, weight in weights.items()}
+    together = _smallest_off(torch.cat([weight.detach().flatten() for weight in weights.values()]), sparsity)
+    parts = torch.split(together, [weight.numel() for weight in weights.values()])
+    return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts, strict=True)}
+
+
+def _smallest_off(weight: Tensor, sparsity: float) -> Tensor:
+    mask = torch.ones_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format)
+    smallest = torch.topk(weight.abs().reshape(-1), k=round(sparsity * weight.numel()), largest=False).indices
+    mask.view(-1)[smallest] = False
+    return mask
+
+
+class Masks(nn.Module):
+    """One bool buffer for each prunable weight, under the weight's own name, all True at first.
+
+    They exist from the start, so that a state_dict has one shape at every sparsity.
+
+    Args:
+        network: The network to prune.
+        skip: Names of layers that are not pruned, such as `conv1` or `layer1`; a name covers all below it.
+
+    Raises:
+        UserError: A name in `skip` covers no prunable layer.
+    """
+
+    def __init__(self, network: nn.Module, skip: Iterable[str] = ()) -> None:
+        super().__init__()
+        weights = prunable_weights(network)
+        for layer in skip:
+            covered = [name for name in weights if f"{name}.".startswith(f"{layer}.")]
+            if not covered:
+                raise UserError(
+                    f"skip names '{layer}', but the network has no convolution or linear layer of that name"
+                )
+            for name in covered:
+                del weights[name]
+        for name, weight in weights.items():
+            self._place(name, torch.ones_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format))
+
+    def _place(self, name: str, mask: Tensor) -> None:
+        *path, leaf = name.split(".")
+        parent: nn.Module = self
+        for part in path:
+            if part not in parent._modules:
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.register_buffer(leaf, mask)
+
+    def by_name(self) -> dict[str, Tensor]:
+        """Return the masks by the names of their weights."""
+        return dict(self.named_buffers())
+
+    def weights_of(self, network: nn.Module) -> dict[str, nn.Parameter]:
+        """Return the weights of `network` that the masks are for."""
+        weights = prunable_weights(network)
+        return {name: weights[name] for name in self.by_name()}
+
+    @torch.no_grad()
+    def set(self, masks: Mapping[str, Tensor]) -> None:
+        """Take over new masks, in place."""
+        for name, mask in self.by_name().items():
+            mask.copy_(masks[name])
+
+    def reached(self, sparsity: float, scope: Scope) -> bool:
+        """Whether exactly as many weights are off as `l1_masks` would turn off for this target."""
+        masks = list(self.by_name().values())
+        if scope == "layer":
+            return all(_off(mask) == round(sparsity * mask.numel()) for mask in masks)
+        return sum(map(_off, masks)) == round(sparsity * sum(mask.numel() for mask in masks))
+
+    def sparsity(self) -> float:
+        """Return the share of weights that are off."""
+        masks = list(self.by_name().values())
+        return sum(map(_off, masks)) / max(sum(mask.numel() for mask in masks), 1)
+
+
+def _off(mask: Tensor) -> int:
+    return mask.numel() - int(torch.count_nonzero(mask))

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError
 from jsonargparse.typing import register_type
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -18,6 +17,7 @@ from dasc.callbacks import (
     AtomicCheckpointIO,
     L1Pruning,
     MagnitudeDecay,
+    PredictionWriter,
     StageCheckpoint,
     StageProgressBar,
     StageReport,
@@ -26,10 +26,21 @@ from dasc.callbacks import (
 from dasc.callbacks.report import show
 from dasc.data import ImageData
 from dasc.errors import UserError
+from dasc.messages import sentence
 from dasc.modules import Classifier, InitFrom, start_from
 from dasc.stages import Stages
 
-register_type(Stages, Stages.dump, Stages.parse, (UserError,), type_check=lambda value, kind: isinstance(value, Stages))
+
+def _parse_stages(given: Any) -> Stages:
+    if hasattr(given, "key") and hasattr(given, "val"):  # jsonargparse's pair for --stages.KEY VALUE
+        raise UserError(
+            f"--stages.{given.key} cannot be set: rows are not changed one by one, write the whole table in a later "
+            "--config or as --stages='[{epochs: 10}, {epochs: 5, sparsity: 0.2}]'"
+        )
+    return Stages.parse(given)
+
+
+register_type(Stages, Stages.dump, _parse_stages, (), type_check=lambda value, kind: isinstance(value, Stages))
 
 
 class SaveConfig(SaveConfigCallback):
@@ -86,13 +97,15 @@ class Command(LightningCLI):
         config["ckpt_path"] = None if self.ckpt_path is None else str(self.ckpt_path)
         if self.subcommand == "fit" and self.ckpt_path is None and config.init_from is not None:
             start_from(self.model, config.init_from)
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             max_epochs=self.model.stages.total_epochs,
             logger=self._logger(config.trainer.logger),
             callbacks=self._callbacks(config.trainer),
-            plugins=_appended(config.trainer.plugins, AtomicCheckpointIO()),
+            plugins=[*_as_list(config.trainer.plugins), AtomicCheckpointIO()],
             **kwargs,
         )
+        self.datamodule.check_processes(trainer.world_size)
+        return trainer
 
     def fit(self, model: LightningModule, **kwargs: Any) -> None:
         """Train, or show the table of a run that has nothing left to do."""
@@ -104,13 +117,19 @@ class Command(LightningCLI):
                 return
         self.trainer.fit(model, **kwargs)
 
+    def predict(self, model: LightningModule, **kwargs: Any) -> None:
+        """Write predictions.csv; the probabilities of all classes are not kept."""
+        self.trainer.predict(model, **kwargs | {"return_predictions": False})
+
     def _find_checkpoint(self, given: str | None) -> Path | None:
         """Turn `last`, `best` or a path into a file; None starts from scratch."""
         if self.subcommand != "fit":
             if given is None:
                 raise UserError("--ckpt_path is missing: give a checkpoint, or best or last for the newest run's")
-            network = self.model.describe()["network"]
-            return runs.newest_with(self.root, given, network) if given in ("best", "last") else _checked(given)
+            if given in ("best", "last"):
+                return runs.newest_with(self.root, given, self.model.describe()["network"])
+            checkpoint.read(given)
+            return Path(given)
         if given is None:
             return None
         if given != "last":
@@ -137,11 +156,12 @@ class Command(LightningCLI):
         )
 
     def _callbacks(self, trainer: Any) -> list[Callback]:
-        given = trainer.callbacks or []
-        given = given if isinstance(given, list) else [given]
-        stages = self.model.stages
+        given = _as_list(trainer.callbacks)
+        if self.subcommand == "predict":
+            return [PredictionWriter(self.root), *given]
         if self.subcommand != "fit":
             return given
+        stages = self.model.stages
         report = StageReport(stages)
         ours: list[Callback] = [L1Pruning(stages)] if self.model.prunes else []
         ours += [MagnitudeDecay(stages), Timing(stages), report]
@@ -155,6 +175,8 @@ class Command(LightningCLI):
 def main(args: ArgsType = None) -> None:
     """Run the command; a user's mistake is one sentence on stderr and exit status 2."""
     _quiet()
+    given = sys.argv[1:] if args is None else args
+    command = " ".join(["dasc", *(word for word in list(given)[:1] if word in LightningCLI.subcommands())])
     try:
         Command(
             Classifier,
@@ -175,8 +197,11 @@ def main(args: ArgsType = None) -> None:
             | {name: {"exit_on_error": False} for name in LightningCLI.subcommands()},
             args=args,
         )
-    except (ArgumentError, UserError) as error:
-        print(f"dasc: {_innermost(error)}", file=sys.stderr)
+    except Exception as error:
+        mistake = sentence(error)
+        if mistake is None:
+            raise
+        print(f"{command}: {mistake}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -184,21 +209,10 @@ def _scaled(stages: Stages | None, epochs_scale: float) -> Stages | None:
     return None if stages is None else stages.scaled(epochs_scale)
 
 
-def _checked(path: str) -> Path:
-    checkpoint.read(path)
-    return Path(path)
-
-
-def _appended(given: Any, plugin: Any) -> list[Any]:
-    given = [] if given is None else given
-    return [*(given if isinstance(given, list) else [given]), plugin]
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return the user's mistake among the causes of an error, or the last cause."""
-    while not isinstance(error, UserError) and (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error
+def _as_list(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
 
 
 def _quiet() -> None:
@@ -206,5 +220,5 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)  # Lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # resident data sets have none
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()
+        lambda record: not record.getMessage().startswith("💡")
     )

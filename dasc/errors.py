@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-class UserError(ValueError):
-    """A mistake in what the user wrote: the command prints the message and exits with 2, without a traceback."""
+class UserError(Exception):
+    """A mistake in what the user wrote: the command prints the message and exits with 2, without a traceback.
+
+    Not a ValueError: jsonargparse would take that for a value of another type, and bury the sentence.
+    """
 
 
 def one_of(what: str, given: str, names: Iterable[str]) -> str:

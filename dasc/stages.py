@@ -105,6 +105,8 @@ class Stages:
         """Read a table as it stands in YAML; a row that is wrong is named by its number, from 1."""
         if isinstance(rows, Stages):
             return rows
+        if rows is None:
+            raise UserError("stages is missing: give a table, as configs/prune_decay.yaml has one")
         if not isinstance(rows, list):
             raise UserError(f"stages is written as a list of rows, such as [{{epochs: 10}}], not {rows!r}")
         stages = []

@@ -2,6 +2,7 @@
 
 from dasc.callbacks.checkpoints import AtomicCheckpointIO, StageCheckpoint
 from dasc.callbacks.magnitude import MagnitudeDecay
+from dasc.callbacks.predictions import PredictionWriter
 from dasc.callbacks.progress import StageProgressBar
 from dasc.callbacks.pruning import L1Pruning
 from dasc.callbacks.report import StageReport
@@ -11,6 +12,7 @@ __all__ = (
     "AtomicCheckpointIO",
     "L1Pruning",
     "MagnitudeDecay",
+    "PredictionWriter",
     "StageCheckpoint",
     "StageProgressBar",
     "StageReport",

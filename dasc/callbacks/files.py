@@ -11,7 +11,7 @@ from typing import IO, Any
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its place and move it there: whoever reads it finds the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}")
     try:
         with beside.open("wb") as file:
             write(file)

@@ -43,18 +43,20 @@ class StageReport(Callback):
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
+        self._rows: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"stage": None, "accuracy": None, "epoch": None}
         self._folder: Path | None = None
         self.is_best = False
         """Whether the epoch that ends is the best of its stage so far."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the best epoch of the stage so far."""
-        return dict(self._best)
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the finished rows and the best epoch of the stage so far."""
+        checkpoint.setdefault("dasc", {}).update(rows=self._rows, best=self._best)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best epoch of the stage so far."""
-        self._best = dict(state_dict)
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take over the finished rows and the best epoch of the stage so far."""
+        self._rows = list(checkpoint["dasc"]["rows"])
+        self._best = dict(checkpoint["dasc"]["best"])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, on all processes."""
@@ -62,9 +64,8 @@ class StageReport(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring stages.csv to what the checkpoint says."""
-        assert isinstance(pl_module, Classifier)
         if trainer.is_global_zero:
-            self._write(pl_module.rows)
+            self._write()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the best epoch; where the stage ends, write its row."""
@@ -73,14 +74,13 @@ class StageReport(Callback):
         accuracy = trainer.callback_metrics.get("val/accuracy")
         self._remember(epoch, None if accuracy is None else float(accuracy))
         if self._stages.ends_at(epoch) and trainer.is_global_zero:
-            pl_module.rows = [*pl_module.rows, self._row(trainer, pl_module, accuracy)]
-            self._write(pl_module.rows)
+            self._rows = [*self._rows, self._row(trainer, pl_module, accuracy)]
+            self._write()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the stages, and how to look at the curves."""
-        assert isinstance(pl_module, Classifier)
         if self._folder is not None and trainer.is_global_zero:
-            show(pl_module.rows, self._folder)
+            show(self._rows, self._folder)
 
     def _remember(self, epoch: int, accuracy: float | None) -> None:
         stage = self._stages.stage_at(epoch)
@@ -117,16 +117,16 @@ class StageReport(Callback):
             "nonzero_macs": sizes.nonzero_macs,
         }
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        if self._folder is not None and rows:
-            write_csv(self._folder / "stages.csv", rows, COLUMNS)
+    def _write(self) -> None:
+        if self._folder is not None and self._rows:
+            write_csv(self._folder / "stages.csv", self._rows, COLUMNS)
 
 
 def show(rows: list[dict[str, Any]], folder: Path) -> None:
     """Print the rows of stages.csv as a table, and the command that opens the curves."""
-    table = Table(title=f"Stages of {folder}")
-    for name in ("stage", "epochs", "sparsity", "M", "val accuracy", "best", "non-zero parameters", "non-zero MACs"):
-        table.add_column(name, justify="right")
+    table = Table(caption="accuracy: validation, last and best epoch; sizes: without zeros")
+    for name in ("stage", "epochs", "sparsity", "M", "accuracy", "best", "parameters", "MACs"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             str(row["stage"]),
@@ -139,6 +139,7 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
             f"{row['nonzero_macs']:,}",
         )
     console = Console()
+    console.print(f"Run: {folder}", soft_wrap=True, highlight=False)
     console.print(table)
     console.print(f"Curves: tensorboard --logdir {folder.parent}", soft_wrap=True, highlight=False)
 

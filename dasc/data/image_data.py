@@ -72,6 +72,17 @@ class ImageData(LightningDataModule):
         names = ("dataset", "batch_size", "crop", "flip", "split_seed")
         return {name: getattr(self, name) for name in names}
 
+    def check_processes(self, world_size: int) -> None:
+        """Check that the processes can share a batch equally.
+
+        Raises:
+            UserError: They cannot.
+        """
+        if self.batch_size % world_size:
+            raise UserError(
+                f"batch_size {self.batch_size} cannot be shared by {world_size} processes: write a multiple of that"
+            )
+
     def setup(self, stage: str) -> None:
         """Read the sets and bring them to the device."""
         if not self._sets:
@@ -80,7 +91,11 @@ class ImageData(LightningDataModule):
             fit, validation = stratified_split(train.targets, info.validation, self.split_seed)
             parts = {"train": train.subset(fit), "val": train.subset(validation), "test": test}
             self._sets = {name: part.to(self._device) for name, part in parts.items()}
-            self._check_batch_size(len(fit))
+            if self.batch_size > len(fit):
+                raise UserError(
+                    f"batch_size {self.batch_size} is over the {len(fit)} training images: write a smaller one"
+                )
+            self.check_processes(self._world_size)
         self._mean = torch.tensor(self.mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(self.std, device=self._device).view(1, 3, 1, 1)
         self._randaugment = RandAugment(*self.image_size, device=self._device)
@@ -126,14 +141,6 @@ class ImageData(LightningDataModule):
             count = len(self._sets["train"].targets) // self.batch_size * size
             self._draws = (epoch, draw(count, generator))
         return self._draws[1].rows(batch.number * size, (batch.number + 1) * size)
-
-    def _check_batch_size(self, images: int) -> None:
-        if self.batch_size > images:
-            raise UserError(f"batch_size {self.batch_size} is over the {images} training images: write a smaller one")
-        if self.batch_size % self._world_size:
-            raise UserError(
-                f"batch_size {self.batch_size} cannot be shared by {self._world_size} processes: write a multiple"
-            )
 
     @property
     def _rank(self) -> int:

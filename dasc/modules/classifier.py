@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
@@ -55,7 +56,6 @@ class Classifier(LightningModule):
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
         self.compile_network = compile
-        self.rows: list[dict[str, Any]] = []
         self._totals: Tensor | None = None
         self._names: tuple[str, ...] = ()
         self._epoch_lr = 0.0
@@ -124,7 +124,7 @@ class Classifier(LightningModule):
         """Log validation accuracy and loss."""
         values = self.val_metrics.compute()
         self.val_metrics.reset()
-        if self.trainer.training:
+        if self.trainer.state.fn == TrainerFn.FITTING:
             self._log_epoch(values)
         else:
             self.log_dict(values)
@@ -189,13 +189,12 @@ class Classifier(LightningModule):
             "compile": self.compile_network,
             "processes": self.trainer.world_size,
         }
-        position = {"epoch": epoch, "stage": self.stages.stage_at(epoch), "rows": self.rows}
-        checkpoint["dasc"] = self.describe() | position | {"performance": performance}
+        position = {"epoch": epoch, "stage": self.stages.stage_at(epoch)}
+        checkpoint.setdefault("dasc", {}).update(self.describe() | position | {"performance": performance})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this network and, to continue a run, of this run; take over its rows."""
-        _check_loads(checkpoint, self.describe(), continues=self.trainer.state.fn == "fit")
-        self.rows = list(checkpoint["dasc"]["rows"])
+        """Check that the checkpoint is of this network and, to continue a run, of this run."""
+        _check_loads(checkpoint, self.describe(), continues=self.trainer.state.fn == TrainerFn.FITTING)
 
     def _log_epoch(self, values: dict[str, Tensor], sync_dist: bool = False) -> None:
         """Log against the epoch, not the step: that is the axis of the table of stages."""

@@ -2,8 +2,9 @@
 
 import os
 import signal
-from typing import Any
+from typing import IO, Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
@@ -16,3 +17,20 @@ class KillAt(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillWhileSaving(Callback):
+    """Kills the run in the middle of writing the checkpoint of epoch `epoch` (from 0): 1000 bytes of it are there."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.current_epoch == self.epoch:
+            torch.save = _write_a_little
+
+
+def _write_a_little(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
+    file.write(bytes(1000))
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)

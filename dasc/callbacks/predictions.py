@@ -1,0 +1,52 @@
+"""The answer of `dasc predict`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from dasc.callbacks.files import write_csv
+from dasc.callbacks.run import image_data
+from dasc.data import Batch
+
+
+class PredictionWriter(Callback):
+    """Writes predictions.csv: for each image its place in the set, the most probable class and its probability.
+
+    Args:
+        folder: Where the file goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: list[tuple[int, int, float]] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's answers."""
+        probability, place = outputs.max(1)
+        self._rows += zip(batch.indices.tolist(), place.tolist(), probability.tolist(), strict=True)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the answers of all processes together, in the order of the set, and write them."""
+        rows = sorted(self._rows)
+        if trainer.world_size > 1:
+            parts: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, rows)
+            rows = sorted(row for part in parts for row in part)
+        if not trainer.is_global_zero:
+            return
+        names = image_data(trainer).class_names
+        path = self._folder / "predictions.csv"
+        table = [{"index": i, "class": names[k], "probability": f"{p:.6f}"} for i, k, p in rows]
+        write_csv(path, table, ("index", "class", "probability"))
+        print(f"{len(rows)} predictions: {path}")

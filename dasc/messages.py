@@ -1,0 +1,46 @@
+"""What the command says of an error: one sentence, the innermost reason."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from dasc.data import ImageData
+from dasc.errors import UserError, one_of
+from dasc.modules import Classifier
+
+
+def sentence(error: BaseException) -> str | None:
+    """Return what the user got wrong, in one sentence; None where the error is none of theirs."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return " ".join(str(cause).split())
+    if not isinstance(error, ArgumentError | MisconfigurationException):
+        return None
+    text = " ".join(str(chain[-1]).split())
+    if unknown := re.search(r"Expected a dot import path string: (\S+)", text):
+        return one_of("class", unknown[1], _known_classes())
+    return text
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _known_classes() -> set[str]:
+    """Return the names that a config may use without their module."""
+    modules = {kind.__name__ for kind in (Classifier, ImageData, *_subclasses(Classifier), *_subclasses(ImageData))}
+    networks = {kind.__name__ for kind in _subclasses(nn.Module) if kind.__module__.startswith("dasc.networks")}
+    return {name for name in modules | networks if not name.startswith("_")} - {"BasicBlock"}
+
+
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _subclasses(child)

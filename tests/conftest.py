@@ -1,0 +1,45 @@
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+TINY = """\
+stages:
+  - {epochs: 2, sparsity: 0.0, magnitude: 14}
+  - {epochs: 2, sparsity: 0.3, magnitude: [12, 8]}
+  - {epochs: 2, sparsity: 0.6, magnitude: random}
+model:
+  class_path: PrunedClassifier
+  init_args:
+    network: {class_path: CifarResNet, init_args: {depth: 8}}
+data:
+  class_path: ImageData
+  init_args: {dataset: digits, batch_size: 128}
+trainer: {accelerator: cpu, devices: 1, enable_progress_bar: false}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config of three short stages, 8 steps an epoch."""
+    path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Each test has its own folder, no command line, and leaves no seed behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dasc"])
+    before = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
+    with torch.random.fork_rng(devices=[]):
+        yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

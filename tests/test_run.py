@@ -1,0 +1,183 @@
+"""What a run leaves behind: the files of one `dasc fit`, looked at from many sides."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dasc import checkpoint
+from dasc.cli import main
+
+EPOCHS = 6
+
+
+@pytest.fixture(scope="module")
+def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["dasc"])
+        main(["fit", "--config", str(tiny), f"--trainer.default_root_dir={root}"])
+    yield root / "lightning_logs" / "version_0"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def zeros(path: Path) -> float:
+    """The share of zeros among the weights of all convolutions and linear layers, counted in the file itself."""
+    state = torch.load(path, weights_only=True)["state_dict"]
+    weights = [value for key, value in state.items() if key.startswith("network.") and value.dim() in (2, 4)]
+    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_a_run_leaves_these_files(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "stages.csv", "timing.csv", "checkpoints"} <= names
+    assert sum(name.startswith("events.out.tfevents") for name in names) == 1
+    stages = {f"stage-{k}{best}.ckpt" for k in (1, 2, 3) for best in ("", "-best")}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt", *stages}
+
+
+def test_the_sparsity_in_stages_csv_is_the_zeros_in_the_checkpoint(run: Path) -> None:
+    table = rows(run / "stages.csv")
+    assert [float(row["sparsity_asked"]) for row in table] == [0.0, 0.3, 0.6]
+    for row in table:
+        counted = zeros(run / "checkpoints" / f"stage-{row['stage']}.ckpt")
+        assert float(row["sparsity"]) == pytest.approx(counted, abs=1e-6)
+        assert counted == pytest.approx(float(row["sparsity_asked"]), abs=1e-3)
+
+
+def test_stages_csv_counts_what_is_not_zero(run: Path) -> None:
+    for row in rows(run / "stages.csv"):
+        state = torch.load(run / "checkpoints" / f"stage-{row['stage']}.ckpt", weights_only=True)["state_dict"]
+        parameters = {k: v for k, v in state.items() if k.startswith("network.") and k.endswith((".weight", ".bias"))}
+        assert int(row["parameters"]) == sum(v.numel() for v in parameters.values())
+        pruned = sum(int((v == 0).sum()) for v in parameters.values() if v.dim() > 1)
+        assert int(row["nonzero_parameters"]) == int(row["parameters"]) - pruned
+
+
+def test_the_curves_have_one_point_an_epoch(run: Path) -> None:
+    curves = scalars(run)
+    for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "sparsity", "images_per_second"):
+        assert [step for step, _ in curves[tag]] == list(range(EPOCHS)), tag
+    assert [value for _, value in curves["sparsity"]] == pytest.approx([0, 0, 0.3, 0.3, 0.6, 0.6], abs=1e-3)
+    # the magnitude is drawn for each image in the last stage: there is no number to show
+    assert curves["magnitude"] == [(0, 14), (1, 14), (2, 12), (3, 8)]
+    # two epochs of 8 steps: 3 steps of warm-up, the first at a quarter of the peak
+    assert [value for _, value in curves["lr"]][::2] == pytest.approx([0.1 / 4] * 3)
+
+
+def test_the_saved_config_is_resolved_and_runs_again_to_the_same_weights(run: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["stages"][1] == {"epochs": 2, "sparsity": 0.3, "magnitude": [12, 8]}
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["momentum"] == 0.9
+    assert config["ckpt_path"] is None
+    main(["fit", "--config", str(run / "config.yaml"), f"--trainer.default_root_dir={tmp_path}"])
+    again = tmp_path / "lightning_logs" / "version_0"
+    assert (again / "stages.csv").read_bytes() == (run / "stages.csv").read_bytes()
+    assert_equal_states(again / "checkpoints" / "last.ckpt", run / "checkpoints" / "last.ckpt")
+
+
+def assert_equal_states(one: Path, other: Path) -> None:
+    states = [torch.load(path, weights_only=True)["state_dict"] for path in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_best_is_the_best_epoch_of_the_last_stage(run: Path) -> None:
+    accuracy = [value for _, value in scalars(run)["val/accuracy"]]
+    for k in (1, 2, 3):
+        of_stage = accuracy[2 * k - 2 : 2 * k]
+        meta = checkpoint.read(run / "checkpoints" / f"stage-{k}-best.ckpt")["dasc"]
+        assert meta["epoch"] == 2 * k - 2 + of_stage.index(max(of_stage))
+        row = rows(run / "stages.csv")[k - 1]
+        assert float(row["val_accuracy_best"]) == pytest.approx(max(of_stage), abs=1e-6)
+        assert float(row["val_accuracy_last"]) == pytest.approx(of_stage[-1], abs=1e-6)
+    assert_equal_states(run / "checkpoints" / "best.ckpt", run / "checkpoints" / "stage-3-best.ckpt")
+
+
+def test_timing_has_a_row_an_epoch_and_names_the_versions(run: Path) -> None:
+    table = rows(run / "timing.csv")
+    assert [int(row["epoch"]) for row in table] == list(range(1, EPOCHS + 1))
+    assert {row["torch"] for row in table} == {torch.__version__}
+    for row in table:
+        images = float(row["train_seconds"]) * float(row["images_per_second"])
+        assert images == pytest.approx(8 * 128, rel=0.02)
+
+
+def test_a_finished_run_is_shown_and_not_trained_again(
+    run: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "checkpoints" / "last.ckpt").read_bytes()
+    main(["fit", "--config", str(tiny), f"--trainer.default_root_dir={run.parent.parent}", "--ckpt_path=last"])
+    shown = capsys.readouterr().out
+    assert "has all 6 epochs" in shown
+    assert "60.0%" in shown
+    assert "tensorboard --logdir" in shown
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert not (run.parent / "version_1").exists()
+
+
+def test_longer_tables_continue_with_the_learning_rate_of_their_own_rows(run: Path, tiny: Path, tmp_path: Path) -> None:
+    longer = tmp_path / "longer.yaml"
+    longer.write_text("stages: [{epochs: 2, magnitude: 14}, {epochs: 2, sparsity: 0.3, magnitude: 9}]\n")
+    source = run / "checkpoints" / "stage-1.ckpt"
+    command = ["fit", "--config", str(tiny), "--config", str(longer)]
+    main([*command, f"--trainer.default_root_dir={tmp_path / 'a'}", f"--ckpt_path={source}"])
+    main([*command, f"--trainer.default_root_dir={tmp_path / 'b'}"])
+    continued, unbroken = (tmp_path / name / "lightning_logs" / "version_0" for name in "ab")
+    assert_equal_states(continued / "checkpoints" / "last.ckpt", unbroken / "checkpoints" / "last.ckpt")
+    assert (continued / "stages.csv").read_bytes() == (unbroken / "stages.csv").read_bytes()
+
+
+def evaluated(output: str, name: str) -> float:
+    line = next(line for line in output.splitlines() if f" {name} " in line)
+    return float(line.split("│")[2])
+
+
+def test_validate_reports_what_training_reported(run: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = run.parent.parent
+    for name, epoch in (
+        ("last", EPOCHS - 1),
+        ("best", checkpoint.read(run / "checkpoints/best.ckpt")["dasc"]["epoch"]),
+    ):
+        main(["validate", "--config", str(tiny), f"--trainer.default_root_dir={root}", f"--ckpt_path={name}"])
+        seen = evaluated(capsys.readouterr().out, "val/accuracy")
+        assert seen == pytest.approx(scalars(run)["val/accuracy"][epoch][1], abs=1e-6)
+
+
+def test_predictions_agree_with_the_tested_accuracy(run: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dasc.data import DATASETS
+
+    root = run.parent.parent
+    main(["test", "--config", str(tiny), f"--trainer.default_root_dir={root}", "--ckpt_path=best"])
+    tested = evaluated(capsys.readouterr().out, "test/accuracy")
+    main(["predict", "--config", str(tiny), f"--trainer.default_root_dir={root}", "--ckpt_path=best"])
+    table = rows(root / "predictions.csv")
+    targets = DATASETS["digits"].read()[1].targets.tolist()
+    assert [int(row["index"]) for row in table] == list(range(len(targets)))
+    hits = sum(int(row["class"]) == target for row, target in zip(table, targets, strict=True))
+    assert hits / len(targets) == pytest.approx(tested, abs=1e-6)
+    assert all(0.1 <= float(row["probability"]) <= 1 for row in table)
+    assert not (root / "lightning_logs" / "version_1").exists()
+
+
+def test_load_network_gives_the_pruned_network(run: Path) -> None:
+    loaded = checkpoint.load_network(run / "checkpoints" / "best.ckpt")
+    assert loaded.meta["classes"] == [str(digit) for digit in range(10)]
+    weights: dict[str, Any] = dict(loaded.network.named_parameters())
+    assert all(bool((weights[name][~mask] == 0).all()) for name, mask in loaded.masks.items())
+    assert sum(int((~mask).sum()) for mask in loaded.masks.values()) > 0

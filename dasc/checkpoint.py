@@ -4,34 +4,27 @@ A checkpoint is Lightning's, with `network.*` and `masks.*` in its `state_dict`,
 what the network is, its classes and normalisation, the table of stages, and what must be equal for a run to continue.
 """
 
-import pickle
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dasc.errors import UserError
 from dasc.networks import build_network
-from dasc.stages import Stages
 
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class LoadedNetwork:
-    """A network as a checkpoint left it, on the CPU in eval mode.
-
-    Args:
-        network: The network with its weights.
-        masks: The masks by weight name (bool, False where a weight is pruned); empty where the run had none.
-        meta: The plain data under `dasc`.
-    """
+class LoadedNetwork(NamedTuple):
+    """A network as a checkpoint left it, on the CPU in eval mode."""
 
     network: nn.Module
+    """The network with its weights."""
     masks: dict[str, Tensor]
+    """The masks by weight name (bool, False where a weight is pruned); empty where the run had none."""
     meta: dict[str, Any]
+    """The plain data under `dasc`."""
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -45,11 +38,11 @@ def read(path: str | Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint {path}: check the path")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever bytes make of the unpickler
         raise UserError(
             f"{path} cannot be read as a checkpoint, it may be truncated ({type(error).__name__}): use another file"
         ) from None
-    if not isinstance(checkpoint, dict) or "dasc" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("dasc"), dict):
         raise UserError(f"{path} is not a checkpoint of a dasc run: use a file from its checkpoints/ folder")
     if checkpoint["dasc"].get("format") != FORMAT:
         raise UserError(
@@ -101,11 +94,6 @@ def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:
             f"this run cannot continue that checkpoint: {'; '.join(different)}: "
             "give what was recorded, or start anew with init_from"
         )
-
-
-def position(meta: dict[str, Any]) -> tuple[int, int]:
-    """Return how many epochs a checkpoint has behind it, and how many its table has."""
-    return meta["epoch"] + 1, Stages.parse(meta["stages"]).total_epochs
 
 
 def _differences(key: str, recorded: Any, current: Any) -> list[str]:

@@ -104,15 +104,16 @@ class Command(LightningCLI):
             plugins=[*_as_list(config.trainer.plugins), AtomicCheckpointIO()],
             **kwargs,
         )
-        self.datamodule.check_processes(trainer.world_size)
+        if self.subcommand == "fit":
+            self.datamodule.check_batch_size(trainer.world_size)
         return trainer
 
     def fit(self, model: LightningModule, **kwargs: Any) -> None:
         """Train, or show the table of a run that has nothing left to do."""
         if self.ckpt_path is not None:
             meta = checkpoint.read(self.ckpt_path)["dasc"]
-            if meta["epoch"] + 1 >= self.model.stages.total_epochs:
-                print(f"{self.ckpt_path} has all {meta['epoch'] + 1} epochs of its table behind it")
+            if meta["epochs_done"] >= self.model.stages.total_epochs:
+                print(f"{self.ckpt_path} has all {meta['epochs_done']} epochs of its table behind it")
                 show(meta["rows"], self.ckpt_path.parent.parent)
                 return
         self.trainer.fit(model, **kwargs)
@@ -150,7 +151,7 @@ class Command(LightningCLI):
         folder = None if self.ckpt_path is None else runs.folder_of(self.ckpt_path.absolute())
         if folder is None:
             return TensorBoardLogger(self.root, name=runs.LOGS, default_hp_metric=False)
-        done = checkpoint.read(folder / "checkpoints" / "last.ckpt")["dasc"]["epoch"] + 1
+        done = checkpoint.read(folder / "checkpoints" / "last.ckpt")["dasc"]["epochs_done"]
         return TensorBoardLogger(  # curves beyond the checkpoint are drawn again
             folder.parent.parent, name=runs.LOGS, version=folder.name, default_hp_metric=False, purge_step=done
         )

@@ -23,7 +23,7 @@ def l1_masks(weights: Mapping[str, Tensor], sparsity: float, scope: Scope) -> di
         sparsity: Share of False in each mask (`layer`) or in all of them together (`global`), in [0, 1).
         scope: Whether weights are compared within their layer or across all layers.
     """
-    if scope == "layer":
+    if scope == "layer" or not weights:
         return {name: _smallest_off(weight.detach(), sparsity) for name, weight in weights.items()}
     together = _smallest_off(torch.cat([weight.detach().flatten() for weight in weights.values()]), sparsity)
     parts = torch.split(together, [weight.numel() for weight in weights.values()])
@@ -53,24 +53,25 @@ class Masks(nn.Module):
     def __init__(self, network: nn.Module, skip: Iterable[str] = ()) -> None:
         super().__init__()
         weights = prunable_weights(network)
+        skipped: set[str] = set()
         for layer in skip:
-            covered = [name for name in weights if f"{name}.".startswith(f"{layer}.")]
+            covered = {name for name in weights if f"{name}.".startswith(f"{layer}.")}
             if not covered:
                 raise UserError(
                     f"skip names '{layer}', but the network has no convolution or linear layer of that name"
                 )
-            for name in covered:
-                del weights[name]
+            skipped |= covered
         for name, weight in weights.items():
-            self._place(name, torch.ones_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format))
+            if name not in skipped:
+                self._place(name, torch.ones_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format))
 
     def _place(self, name: str, mask: Tensor) -> None:
         *path, leaf = name.split(".")
         parent: nn.Module = self
-        for part in path:
-            if part not in parent._modules:
-                parent.add_module(part, nn.Module())
-            parent = parent.get_submodule(part)
+        for part in path:  # not add_module: a layer may be called as a method of this class is
+            child = parent._modules.get(part) or nn.Module()
+            parent._modules[part] = child
+            parent = child
         parent.register_buffer(leaf, mask)
 
     def by_name(self) -> dict[str, Tensor]:

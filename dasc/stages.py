@@ -154,7 +154,8 @@ class Stages:
             return row.magnitude
         start, end = row.magnitude
         length = max(row.epochs - 1, 1)
-        return (2 * start * length + 2 * (end - start) * (epoch - self.starts[k]) + length) // (2 * length)
+        done = min(max(epoch - self.starts[k], 0), row.epochs - 1)
+        return (2 * start * length + 2 * (end - start) * done + length) // (2 * length)
 
     def lr_factor(self, step: int, steps_per_epoch: int) -> float:
         """Return the learning rate of optimizer step `step` (from 0) as a share of the stage's peak.

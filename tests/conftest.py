@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+torch.set_num_threads(1)  # the tests run side by side
+
 TINY = """\
 stages:
   - {epochs: 2, sparsity: 0.0, magnitude: 14}

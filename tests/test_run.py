@@ -1,7 +1,6 @@
 """What a run leaves behind: the files of one `dasc fit`, looked at from many sides."""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ EPOCHS = 6
 
 
 @pytest.fixture(scope="module")
-def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["dasc"])
         main(["fit", "--config", str(tiny), f"--trainer.default_root_dir={root}"])
-    yield root / "lightning_logs" / "version_0"
+    return root / "lightning_logs" / "version_0"
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -34,7 +33,8 @@ def zeros(path: Path) -> float:
     """The share of zeros among the weights of all convolutions and linear layers, counted in the file itself."""
     state = torch.load(path, weights_only=True)["state_dict"]
     weights = [value for key, value in state.items() if key.startswith("network.") and value.dim() in (2, 4)]
-    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+    count: int = sum(w.numel() for w in weights)
+    return sum(int((w == 0).sum()) for w in weights) / count
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -150,10 +150,8 @@ def evaluated(output: str, name: str) -> float:
 
 def test_validate_reports_what_training_reported(run: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = run.parent.parent
-    for name, epoch in (
-        ("last", EPOCHS - 1),
-        ("best", checkpoint.read(run / "checkpoints/best.ckpt")["dasc"]["epoch"]),
-    ):
+    best = checkpoint.read(run / "checkpoints" / "best.ckpt")["dasc"]["epoch"]
+    for name, epoch in (("last", EPOCHS - 1), ("best", best)):
         main(["validate", "--config", str(tiny), f"--trainer.default_root_dir={root}", f"--ckpt_path={name}"])
         seen = evaluated(capsys.readouterr().out, "val/accuracy")
         assert seen == pytest.approx(scalars(run)["val/accuracy"][epoch][1], abs=1e-6)

@@ -2,7 +2,8 @@
 
 Every operation is one of four things: take pixels from elsewhere, look bytes up, blend, or filter 3x3. What depends on
 (operation, bin, sign) alone is made once by torchvision's own kernels; the rest repeats their arithmetic, rounding
-included, so that on the CPU the result equals theirs bit for bit.
+included, so that on the CPU the result equals theirs bit for bit. (One exception: where 3 * H * W is no multiple of 16,
+as at 7x9, torch rounds the last bytes of an image in Contrast another way than all others; they may differ by 1.)
 """
 
 from functools import cache

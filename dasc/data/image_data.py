@@ -65,37 +65,32 @@ class ImageData(LightningDataModule):
         self.mean = info.mean
         self.std = info.std
         self._sets: dict[str, ImageSet] = {}
-        self._draws: tuple[int, Draws] | None = None
+        self._draws: tuple[tuple[int, int], Draws] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
         names = ("dataset", "batch_size", "crop", "flip", "split_seed")
         return {name: getattr(self, name) for name in names}
 
-    def check_processes(self, world_size: int) -> None:
-        """Check that the processes can share a batch equally.
+    def check_batch_size(self, world_size: int) -> None:
+        """Check that a training batch can be filled, and shared equally by the processes.
 
         Raises:
-            UserError: They cannot.
+            UserError: It cannot.
         """
+        images = len(self._read()["train"].targets)
+        if self.batch_size > images:
+            raise UserError(f"batch_size {self.batch_size} is over the {images} training images: write a smaller one")
         if self.batch_size % world_size:
             raise UserError(
                 f"batch_size {self.batch_size} cannot be shared by {world_size} processes: write a multiple of that"
             )
 
     def setup(self, stage: str) -> None:
-        """Read the sets and bring them to the device."""
-        if not self._sets:
-            info = DATASETS[self.dataset]
-            train, test = info.read()
-            fit, validation = stratified_split(train.targets, info.validation, self.split_seed)
-            parts = {"train": train.subset(fit), "val": train.subset(validation), "test": test}
-            self._sets = {name: part.to(self._device) for name, part in parts.items()}
-            if self.batch_size > len(fit):
-                raise UserError(
-                    f"batch_size {self.batch_size} is over the {len(fit)} training images: write a smaller one"
-                )
-            self.check_processes(self._world_size)
+        """Bring the images to the device."""
+        if stage == "fit":
+            self.check_batch_size(self._world_size)
+        self._sets = {name: part.to(self._device) for name, part in self._read().items()}
         self._mean = torch.tensor(self.mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(self.std, device=self._device).view(1, 3, 1, 1)
         self._randaugment = RandAugment(*self.image_size, device=self._device)
@@ -124,6 +119,14 @@ class ImageData(LightningDataModule):
             images = self.augment(images, self._draws_of(batch))
         return batch._replace(images=self.normalise(images))
 
+    def _read(self) -> dict[str, ImageSet]:
+        if not self._sets:
+            info = DATASETS[self.dataset]
+            train, test = info.read()
+            fit, validation = stratified_split(train.targets, info.validation, self.split_seed)
+            self._sets = {"train": train.subset(fit), "val": train.subset(validation), "test": test}
+        return self._sets
+
     def augment(self, images: Tensor, draws: Draws) -> Tensor:
         """Crop, mirror and RandAugment uint8 (B, 3, H, W)."""
         padding = self.image_size[0] // 8 if self.crop else 0
@@ -136,10 +139,10 @@ class ImageData(LightningDataModule):
     def _draws_of(self, batch: Batch) -> Draws:
         epoch = self.trainer.current_epoch if self.trainer else 0
         size = self.batch_size // self._world_size
-        if self._draws is None or self._draws[0] != epoch:
-            generator = torch.Generator().manual_seed(mix(run_seed(), epoch, self._rank, 1))
-            count = len(self._sets["train"].targets) // self.batch_size * size
-            self._draws = (epoch, draw(count, generator))
+        count = len(self._sets["train"].targets) // self.batch_size * size
+        key = (mix(run_seed(), epoch, self._rank, 1), count)
+        if self._draws is None or self._draws[0] != key:
+            self._draws = (key, draw(count, torch.Generator().manual_seed(key[0])))
         return self._draws[1].rows(batch.number * size, (batch.number + 1) * size)
 
     @property

@@ -62,7 +62,8 @@ class EvaluationLoader:
 
     def __init__(self, images: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self._images = images
-        self._count = -(-len(images.targets) // batch_size)
+        shortest, longest = len(images.targets) // world_size, -(-len(images.targets) // world_size)
+        self._count = min(-(-longest // max(batch_size // world_size, 1)), max(shortest, 1))  # none is empty
         self._mine = torch.arange(rank, len(images.targets), world_size, device=images.targets.device)
 
     def __len__(self) -> int:

@@ -183,13 +183,15 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network and what a continued run must share."""
-        epoch = self.current_epoch
+        progress = self.trainer.fit_loop.epoch_progress.current
+        begun = progress.ready - 1  # not current_epoch, which is one more once the fit is over
         performance = {
             "precision": str(self.trainer.precision),
             "compile": self.compile_network,
             "processes": self.trainer.world_size,
         }
-        position = {"epoch": epoch, "stage": self.stages.stage_at(epoch)}
+        done = progress.processed  # type: ignore[attr-defined]  # declared as a tracker with fewer counts
+        position = {"epoch": begun, "epochs_done": done, "stage": self.stages.stage_at(begun)}
         checkpoint.setdefault("dasc", {}).update(self.describe() | position | {"performance": performance})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

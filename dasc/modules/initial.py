@@ -60,6 +60,8 @@ def _load_weights(network: nn.Module, other: nn.Module, source: InitFrom) -> Non
 def _load_masks(module: Classifier, masks: dict[str, Tensor], path: str) -> None:
     if not isinstance(module, PrunedClassifier):
         raise UserError(f"init_from loads masks, but {type(module).__name__} has none: set model to PrunedClassifier")
+    if not masks:
+        raise UserError(f"{path} has no masks, its run did not prune: write init_from.load: weights")
     own = module.masks.by_name()
     if masks.keys() != own.keys() or any(masks[name].shape != own[name].shape for name in own):
         raise UserError(f"the masks in {path} are of other layers than this run prunes: use the same network and skip")

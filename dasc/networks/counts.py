@@ -37,7 +37,7 @@ def macs_per_weight(network: nn.Module, image_size: tuple[int, int]) -> tuple[in
         shadow(torch.empty(1, 3, *image_size, device="meta"))
     flops = {name: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()}
     uses = {
-        name: flops.get(f"{root}.{name.removesuffix('.weight')}", 0) // (2 * weight.numel())
+        name: flops.get(f"{root}.{name}".rpartition(".")[0], 0) // (2 * weight.numel())
         for name, weight in prunable_weights(shadow).items()
     }
     return counter.get_total_flops() // 2, uses

@@ -27,7 +27,7 @@ class KillWhileSaving(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.current_epoch == self.epoch:
-            torch.save = _write_a_little
+            setattr(torch, "save", _write_a_little)  # noqa: B010 - mypy knows the real one
 
 
 def _write_a_little(checkpoint: dict[str, Any], file: IO[bytes]) -> None:

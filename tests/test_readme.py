@@ -1,0 +1,63 @@
+"""What the README tells a user to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dasc.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+LINES = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
+QUICK = (
+    *("--config", "configs/scale/smoke.yaml", "--trainer.accelerator=cpu", "--trainer.devices=1"),
+    *("--trainer.enable_progress_bar=false", "--trainer.limit_train_batches=1"),
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    return tmp_path
+
+
+def test_the_commands_run_one_after_the_other(here: Path) -> None:
+    commands = [shlex.split(line) for line in LINES if line.startswith("dasc")]
+    assert len(commands) > 5
+    for command in commands:
+        main([*command[1:], *QUICK])
+    runs = sorted((here / "lightning_logs").iterdir())
+    fresh = [command for command in commands if command[1] == "fit" and "last" not in command]
+    # the longer tables of the README are the same under the smoke overlay, so `last` continues a finished one
+    assert len(runs) == len(fresh)
+    assert (here / "predictions.csv").exists()
+
+
+def test_the_other_commands_are_known() -> None:
+    others = {line for line in LINES if not line.startswith("dasc")}
+    assert others == {"make demo", "make test", "tensorboard --logdir lightning_logs"}
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"demo", "test", "lint", "help"} <= set(targets)
+
+
+def test_the_config_shown_is_the_one_shipped() -> None:
+    shown = next(block for kind, block in BLOCKS if kind == "yaml")
+    assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs" / "prune_decay.yaml").read_text())
+
+
+def test_the_python_shown_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main(["fit", "--config", "configs/prune_decay.yaml", *QUICK])
+    names: dict[str, object] = {}
+    for kind, block in BLOCKS:
+        if kind == "python":
+            exec(block, names)
+    assert {"network", "masks", "meta", "augmented"} <= names.keys()
+
+
+def test_the_files_linked_exist() -> None:
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,111 @@
+"""What a user gets wrong is said in one sentence, with exit status 2, before anything is trained or written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dasc.cli import main
+
+TABLE = "--stages=[{epochs: 1}, {%s}]"
+CASES = {
+    "an unknown column": (TABLE % "epochs: 1, sparsty: 0.2", "stage 2: unknown column 'sparsty'", "sparsity?"),
+    "an empty cell": (TABLE % "epochs: 1, magnitude: ", "stage 2: magnitude is empty: write 0..30, random, [a, b]"),
+    "an empty table": ("--stages=[]", "the table of stages is empty"),
+    "no epochs": (TABLE % "epochs: 0", "stage 2: epochs is 0"),
+    "half an epoch": (TABLE % "epochs: 1.5", "stage 2: epochs is 1.5"),
+    "nothing left": (TABLE % "epochs: 1, sparsity: 1.0", "stage 2: sparsity is 1.0"),
+    "negative sparsity": (TABLE % "epochs: 1, sparsity: -0.1", "stage 2: sparsity is -0.1"),
+    "falling sparsity": (
+        "--stages=[{epochs: 1, sparsity: 0.4}, {epochs: 1}]",
+        "stage 2: sparsity 0.0 is below the 0.4",
+    ),
+    "M over 30": (TABLE % "epochs: 1, magnitude: 31", "stage 2: magnitude is 31: write 0..30"),
+    "M under 0": (TABLE % "epochs: 1, magnitude: -1", "stage 2: magnitude is -1"),
+    "M between bins": (TABLE % "epochs: 1, magnitude: 14.5", "stage 2: magnitude is 14.5"),
+    "M as a word": (TABLE % "epochs: 1, magnitude: strong", "stage 2: magnitude is strong"),
+    "one row by its place": ("--stages.0.epochs=3", "rows are not changed one by one"),
+    "another length": ("--trainer.max_epochs=3", "trainer.max_epochs is 3, but the stages have 6 epochs"),
+    "no scale": ("--epochs_scale=0", "epochs_scale is 0.0"),
+    "M beside the table": ("--data.magnitude=3", "write it in the column magnitude"),
+    "an unknown data set": ("--data.dataset=digit", "unknown data set 'digit': did you mean digits?"),
+    "an unknown module": ("--model=PrunedClasifier", "unknown class 'PrunedClasifier': did you mean PrunedClassifier"),
+    "an unknown network": ("--model.network=CifarResNett", "unknown class 'CifarResNett': did you mean CifarResNet?"),
+    "an unknown key": ("--data.batch_sise=3", "batch_sise"),
+    "a module that does not prune": ("--model=Classifier", "does not prune: set model to PrunedClassifier"),
+    "blocks that do not exist": ("--stages=[{epochs: 1, auxiliary: 2}]", "CifarResNet has no place for them"),
+    "a depth that is not 6n+2": ("--model.network.depth=21", "depth 21 is not 6n + 2"),
+    "a layer to skip that is not there": ("--model.skip=[conv9]", "skip names 'conv9'"),
+    "a batch larger than the training set": ("--data.batch_size=2000", "over the 1149 training images"),
+    "a batch that cannot be shared": ("--trainer.devices=3", "batch_size 128 cannot be shared by 3 processes"),
+    "a missing checkpoint": ("--ckpt_path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
+    "a missing checkpoint to start from": ("--init_from.path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
+    "a truncated checkpoint": ("--ckpt_path=truncated.ckpt", "may be truncated"),
+    "a checkpoint of no dasc run": ("--ckpt_path=foreign.ckpt", "not a checkpoint of a dasc run"),
+    "a missing config": ("--config=nowhere.yaml", "nowhere.yaml"),
+}
+
+
+def sentence(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dasc")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(("wrong", "parts"), [(case[0], case[1:]) for case in CASES.values()], ids=list(CASES))
+def test_a_mistake_is_one_sentence(
+    wrong: str, parts: tuple[str, ...], tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"a": torch.zeros(9)}, tmp_path / "foreign.ckpt")
+    (tmp_path / "truncated.ckpt").write_bytes((tmp_path / "foreign.ckpt").read_bytes()[:300])
+    said = sentence(["fit", "--config", str(tiny), wrong], capsys)
+    assert said.startswith("dasc fit: ")
+    assert all(part in said for part in parts), said
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_evaluation_asks_for_a_checkpoint(command: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--ckpt_path is missing" in sentence([command, "--config", str(tiny)], capsys)
+    assert "has a checkpoint 'best'" in sentence([command, "--config", str(tiny), "--ckpt_path=best"], capsys)
+
+
+def test_a_fit_without_a_table_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "stages is missing" in sentence(["fit"], capsys)
+
+
+def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    said = sentence(["prune"], capsys)
+    assert said.startswith("dasc: ")
+    assert all(name in said for name in ("fit", "validate", "test", "predict"))
+
+
+def test_a_continued_run_must_be_the_recorded_one(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", "--config", str(tiny), "--epochs_scale=0.5", "--trainer.limit_train_batches=1"])
+    base = ["fit", "--config", str(tiny), "--epochs_scale=0.5"]
+    path = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "stage-2.ckpt"
+    changes = {
+        "--model.network.depth=14": "network.init_args.depth is 14, recorded is 8",
+        "--model.optimizer.lr=0.2": "recipe.optimizer.lr is 0.2, recorded is 0.1",
+        "--model.scope=global": "recipe.scope is global, recorded is layer",
+        "--data.batch_size=64": "data.batch_size is 64, recorded is 128",
+        "--seed_everything=5": "seed is 5, recorded is 0",
+        "--epochs_scale=1.0": "row 1 of stages is",
+    }
+    for change, said in changes.items():
+        assert said in sentence([*base, f"--ckpt_path={path}", change], capsys)
+    assert not (tmp_path / "lightning_logs" / "version_1").exists()
+
+
+def test_a_checkpoint_of_another_network_cannot_be_tested(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", "--config", str(tiny), "--epochs_scale=0.5", "--trainer.limit_train_batches=1"])
+    path = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt"
+    command = ["test", "--config", str(tiny), f"--ckpt_path={path}", "--model.network.depth=14"]
+    assert "of another network" in sentence(command, capsys)

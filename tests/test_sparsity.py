@@ -222,3 +222,22 @@ def test_masks_survive_a_deep_copy_and_a_strict_load() -> None:
         assert list(other.by_name()) == list(expected)
         assert all(torch.equal(other.by_name()[name], mask) for name, mask in expected.items())
     assert masks.sparsity() == 0.0
+
+
+def test_a_layer_may_be_called_as_a_method_of_the_masks_is() -> None:
+    network = nn.ModuleDict({"sparsity": nn.Linear(3, 4), "set": nn.Sequential(nn.Linear(2, 2))})
+    masks = Masks(network)
+    assert list(masks.state_dict()) == ["sparsity.weight", "set.0.weight"]
+    assert masks.sparsity() == 0
+    masks.load_state_dict({name: torch.zeros_like(mask) for name, mask in masks.by_name().items()})
+    assert masks.sparsity() == 1
+
+
+def test_names_to_skip_may_cover_each_other() -> None:
+    masks = Masks(CifarResNet(10, depth=8), skip=["layer1", "layer1.0", "conv1", "conv1"])
+    assert not [name for name in masks.by_name() if name.startswith(("layer1.", "conv1."))]
+    assert "layer2.0.conv1.weight" in masks.by_name()
+
+
+def test_a_network_without_prunable_weights_has_no_masks() -> None:
+    assert l1_masks({}, 0.2, "global") == l1_masks({}, 0.2, "layer") == {}

@@ -258,3 +258,8 @@ def test_a_wrong_row_is_refused_in_one_sentence_that_names_the_stage(row: Any, s
 )
 def test_a_wrong_table_is_refused_in_one_sentence(rows: Any, sentence: str) -> None:
     assert refusal(rows) == sentence
+
+
+def test_beyond_its_ends_a_line_keeps_its_ends() -> None:
+    stages = Stages.parse([{"epochs": 3, "magnitude": [0, 30]}])
+    assert [stages.magnitude(epoch) for epoch in (-1, 0, 1, 2, 3, 9)] == [0, 0, 15, 30, 30, 30]

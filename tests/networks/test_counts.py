@@ -93,3 +93,11 @@ def test_counting_changes_nothing_in_the_network() -> None:
     count(network, (32, 32))
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_the_zeros_of_a_bare_layer_count_too() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    with torch.no_grad():
+        layer.weight[0] = 0
+    counted = count(layer, (8, 8))
+    assert (counted.macs, counted.nonzero_macs) == (36 * 4 * 27, 36 * 3 * 27)

@@ -1,20 +1,24 @@
 """The command `dasc`: LightningCLI with the table of stages."""
 
+import argparse
 import logging
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import DefaultHelpFormatter
 from jsonargparse.typing import register_type
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from dasc import checkpoint, runs
+from dasc import __version__, checkpoint, runs
 from dasc.callbacks import (
     AtomicCheckpointIO,
+    AugmentedImages,
+    Board,
     L1Pruning,
     MagnitudeDecay,
     PredictionWriter,
@@ -28,7 +32,23 @@ from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.messages import sentence
 from dasc.modules import Classifier, InitFrom, start_from
+from dasc.plan import epoch_of, print_plan
 from dasc.stages import Stages
+
+ABOUT = """\
+Data augmentation schedules for compression: trains image classifiers through a
+table of stages, each with its own sparsity and its own strength of RandAugment."""
+
+OPTIONS = """\
+Options are read from config files and the command line; the later wins.
+  --config FILE          a config file; --print_config shows what was read
+  --stages '[...]'       the table: epochs, sparsity, magnitude, auxiliary, lr
+  --epochs_scale X       every row's epochs times X
+  --init_from.path FILE  start a new run from the network of another
+  --ckpt_path FILE       {checkpoint}
+  --model.KEY VALUE      network and training; --model.help PrunedClassifier
+  --data.KEY VALUE       the images; --data.help ImageData
+  --trainer.KEY VALUE    devices, precision and more of Lightning's Trainer"""
 
 
 def _parse_stages(given: Any) -> Stages:
@@ -54,6 +74,35 @@ class SaveConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
 
+class Commands(Trainer):
+    """Lightning's Trainer: devices, precision, loggers and more."""
+
+    # --help shows the first lines of these methods, Lightning's own are cut there
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """Train and prune through the table of stages."""
+        super().fit(*args, **kwargs)
+
+    def validate(self, *args: Any, **kwargs: Any) -> Any:
+        """Score a checkpoint on the validation images."""
+        return super().validate(*args, **kwargs)
+
+    def test(self, *args: Any, **kwargs: Any) -> Any:
+        """Score a checkpoint on the test images."""
+        return super().test(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Write predictions.csv for the test images."""
+        return super().predict(*args, **kwargs)
+
+    def plan(self, weights_only: bool | None = None) -> None:
+        """Print what fit would do, without training.
+
+        Args:
+            weights_only: Not used; here so that every config of fit is one of plan.
+        """
+
+
 class Command(LightningCLI):
     """Links the table to the model, adds the callbacks of the stages, and finds the run to continue."""
 
@@ -63,16 +112,35 @@ class Command(LightningCLI):
             "--stages",
             type=Stages,
             required=True,
-            help="The table of stages: rows of epochs, sparsity, magnitude, auxiliary and lr.",
+            help="The table of stages, rows such as {epochs: 6, sparsity: 0.2, magnitude: 12}. Columns: epochs; "
+            "sparsity, 0 to below 1; magnitude, 0..30, none, random or [a, b]; "
+            "auxiliary blocks; lr, the peak learning rate.",
         )
         parser.add_argument(
-            "--epochs_scale", type=float, default=1.0, help="Every row's epochs are multiplied by this."
+            "--epochs_scale", type=float, default=1.0, help="Multiplies every row's epochs; a row keeps one at least."
         )
-        parser.add_argument("--init_from", type=InitFrom | None, default=None, help="Start from another run's network.")
+        parser.add_argument(
+            "--init_from",
+            type=InitFrom | None,
+            default=None,
+            help="Start a new run from a network: path of a checkpoint, load (weights, masks, both), head (keep, new)",
+        )
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="The checkpoint whose run fit continues, or that is scored: a path, or last for the newest run's. "
+            "What is scored may also be best: the best epoch of the newest run's last stage.",
+        )
         parser.link_arguments(("stages", "epochs_scale"), "model.init_args.stages", compute_fn=_scaled)
         parser.link_arguments(
             "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
         )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Name the commands, with those arguments of their methods that are no options of theirs."""
+        return {name: {*skip, "ckpt_path"} for name, skip in LightningCLI.subcommands().items()} | {"plan": set()}
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is: Lightning would put the checkpoint's hyper-parameters over it."""
@@ -88,15 +156,20 @@ class Command(LightningCLI):
             )
         if config.data.init_args.get("magnitude", "none") != "none":
             raise UserError("data.magnitude is set by the table: write it in the column magnitude of stages")
+        if self.subcommand == "plan":  # these could write files, or ask for a device, as they are made
+            for name in ("callbacks", "logger", "plugins", "profiler", "strategy"):
+                config.trainer[name] = None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer of this run, in the folder of the run that it continues."""
         config = self.config_init[self.subcommand]
         self.root = Path(config.trainer.default_root_dir or ".")
         self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
-        config["ckpt_path"] = None if self.ckpt_path is None else str(self.ckpt_path)
-        if self.subcommand == "fit" and self.ckpt_path is None and config.init_from is not None:
+        if self.subcommand in ("fit", "plan") and self.ckpt_path is None and config.init_from is not None:
             start_from(self.model, config.init_from)
+        if self.subcommand == "plan":
+            self.datamodule.check_batch_size(_processes(config.trainer))
+            return Commands.__new__(Commands)  # not set up: a plan asks for no device
         trainer = super().instantiate_trainer(
             max_epochs=self.model.stages.total_epochs,
             logger=self._logger(config.trainer.logger),
@@ -122,9 +195,21 @@ class Command(LightningCLI):
         """Write predictions.csv; the probabilities of all classes are not kept."""
         self.trainer.predict(model, **kwargs | {"return_predictions": False})
 
+    def plan(self, model: Classifier, datamodule: ImageData, **kwargs: Any) -> None:
+        """Print the plan of a run, and how far the run is that is continued."""
+        trainer = self.config[self.subcommand].trainer
+        limit = trainer.overfit_batches or trainer.limit_train_batches
+        epoch = epoch_of(datamodule.counts()["train"], datamodule.batch_size, limit, trainer.accumulate_grad_batches)
+        print_plan(model, datamodule, epoch)
+        if self.ckpt_path is not None:
+            print(f"{self.ckpt_path} has {checkpoint.read(self.ckpt_path)['dasc']['epochs_done']} epochs behind it")
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self.ckpt_path}
+
     def _find_checkpoint(self, given: str | None) -> Path | None:
         """Turn `last`, `best` or a path into a file; None starts from scratch."""
-        if self.subcommand != "fit":
+        if self.subcommand not in ("fit", "plan"):
             if given is None:
                 raise UserError("--ckpt_path is missing: give a checkpoint, or best or last for the newest run's")
             if given in ("best", "last"):
@@ -166,6 +251,8 @@ class Command(LightningCLI):
         report = StageReport(stages)
         ours: list[Callback] = [L1Pruning(stages)] if self.model.prunes else []
         ours += [MagnitudeDecay(stages), Timing(stages), report]
+        if trainer.logger is not False:
+            ours += [AugmentedImages(stages), Board(stages)]
         if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
             ours.append(StageProgressBar(stages))
         if trainer.enable_checkpointing is not False:
@@ -177,11 +264,12 @@ def main(args: ArgsType = None) -> None:
     """Run the command; a user's mistake is one sentence on stderr and exit status 2."""
     _quiet()
     given = sys.argv[1:] if args is None else args
-    command = " ".join(["dasc", *(word for word in list(given)[:1] if word in LightningCLI.subcommands())])
+    command = " ".join(["dasc", *(word for word in list(given)[:1] if word in Command.subcommands())])
     try:
         Command(
             Classifier,
             ImageData,
+            trainer_class=Commands,
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
@@ -194,8 +282,7 @@ def main(args: ArgsType = None) -> None:
                 "num_sanity_val_steps": 0,
                 "use_distributed_sampler": False,
             },
-            parser_kwargs={"exit_on_error": False}
-            | {name: {"exit_on_error": False} for name in LightningCLI.subcommands()},
+            parser_kwargs=_parser_kwargs(),
             args=args,
         )
     except Exception as error:
@@ -204,6 +291,32 @@ def main(args: ArgsType = None) -> None:
             raise
         print(f"{command}: {mistake}", file=sys.stderr)
         sys.exit(2)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Leaves the lines of a description as they are."""
+
+
+def _parser_kwargs() -> dict[str, Any]:
+    """Return what --help and --version say, by command."""
+    common: dict[str, Any] = {"exit_on_error": False, "formatter_class": _Help}
+    kwargs = common | {"prog": "dasc", "version": __version__, "description": ABOUT}
+    for name in Command.subcommands():
+        what = str(getattr(Commands, name).__doc__).partition("\n")[0]
+        checkpoint, example = ("what to score; or best, or last", " --ckpt_path best")
+        if name in ("fit", "plan"):
+            checkpoint, example = ("continue its run; or last", "")
+        example = f"dasc {name} --config configs/prune_decay.yaml{example}"
+        description = f"{what}\n\n  {example}\n\n{OPTIONS.format(checkpoint=checkpoint)}"
+        kwargs[name] = common | {"usage": f"dasc {name} [options]", "description": description}
+    return kwargs
+
+
+def _processes(trainer: Any) -> int:
+    """Return how many processes the config names; one where that is found out as a run starts."""
+    devices = trainer.devices
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 1
+    return max(count, 1) * int(trainer.num_nodes)
 
 
 def _scaled(stages: Stages | None, epochs_scale: float) -> Stages | None:

@@ -1,39 +1,88 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from dasc.cli import main
+from tests.support.files import accept_made_files, make_cifar, make_fashion_mnist, make_folder, make_imagenet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - set(EXPERIMENTS))
+BASE = CONFIGS / "prune_decay.yaml"
+
+MAKERS: dict[str, Callable[[Path], Any]] = {
+    "digits": lambda root: None,  # they ship with scikit-learn
+    "cifar10": lambda root: make_cifar(root, 10, train=20, test=2),
+    "cifar100": lambda root: make_cifar(root, 100, train=10, test=1),
+    "fashion_mnist": lambda root: make_fashion_mnist(root, train=20, test=2),
+    "imagenet": lambda root: make_imagenet(root, train=20, test=2),
+    "folder": lambda root: make_folder(root, {"train": {"cat": 30, "dog": 30}}, suffixes=(".jpg", ".png")),
+}
+"""Each writes a small data set in the format of its name: a config of another one needs its own."""
+
+QUICK = {
+    "epochs_scale": 0.001,
+    "data.init_args.batch_size": 16,
+    "trainer.accelerator": "cpu",
+    "trainer.devices": 1,
+    "trainer.enable_progress_bar": False,
+    "trainer.limit_train_batches": 2,
+    "trainer.precision": "32-true",
+}
+LARGE = {"data.init_args.image_size": 32, "data.init_args.on_device": False, "data.init_args.num_workers": 0}
+"""Images that are too many to be resident are streamed here too."""
 
 
 def test_there_are_configs() -> None:
-    assert CONFIGS / "prune_decay.yaml" in EXPERIMENTS
+    assert BASE in EXPERIMENTS
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_runs_through_all_its_stages(path: Path, tmp_path: Path) -> None:
-    stages = yaml.safe_load(path.read_text())["stages"]
-    main(["fit", "--config", str(path), "--config", str(CONFIGS / "scale" / "smoke.yaml"), *_quick(tmp_path)])
-    written = (tmp_path / "lightning_logs" / "version_0" / "stages.csv").read_text().splitlines()
-    assert len(written) == 1 + len(stages)
+def test_every_experiment_runs_through_all_its_stages(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run(tmp_path, monkeypatch, path)
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.stem}-{path.stem}")
-def test_every_overlay_runs_on_the_main_job(path: Path, tmp_path: Path) -> None:
-    base = str(CONFIGS / "prune_decay.yaml")
-    main(["fit", "--config", base, "--config", str(path), *_quick(tmp_path), "--epochs_scale=0.05"])
-    assert (tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt").exists()
+def test_every_overlay_runs_on_the_main_job(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    saved = leaves(run(tmp_path, monkeypatch, BASE, path))
+    for key, value in leaves(yaml.safe_load(path.read_text())).items():
+        if key.endswith("class_path"):
+            assert saved[key].endswith(value), key
+        elif key not in QUICK and key != "data.init_args.root":
+            assert saved[key] == value, key
 
 
-def _quick(root: Path) -> list[str]:
-    return [
-        "--trainer.accelerator=cpu",
-        "--trainer.devices=1",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.limit_train_batches=2",
-        f"--trainer.default_root_dir={root}",
-    ]
+def run(root: Path, patch: pytest.MonkeyPatch, *configs: Path) -> Any:
+    """Run one epoch of two steps a stage on a small data set of the format that the configs name.
+
+    Returns:
+        The config that the run saved.
+    """
+    read = [yaml.safe_load(path.read_text()) for path in configs]
+    named = [config.get("data", {}).get("init_args", {}).get("dataset") for config in read]
+    dataset = [name for name in named if name is not None][-1]
+    assert dataset in MAKERS, f"{configs[-1].name} needs a maker of {dataset}"
+    accept_made_files(patch)
+    MAKERS[dataset](root / "data")
+    settings = QUICK | (LARGE if dataset == "imagenet" else {})
+    settings |= {"data.init_args.root": root / "data", "trainer.default_root_dir": root}
+    files = [word for path in configs for word in ("--config", str(path))]
+    main(["fit", *files, *(f"--{key}={value}" for key, value in settings.items())])
+    left = root / "lightning_logs" / "version_0"
+    stages = [config["stages"] for config in read if "stages" in config][-1]
+    assert len((left / "stages.csv").read_text().splitlines()) == 1 + len(stages)
+    assert (left / "checkpoints" / "best.ckpt").exists()
+    return yaml.safe_load((left / "config.yaml").read_text())
+
+
+def leaves(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a config by their dotted keys; lists are values."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found

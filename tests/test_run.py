@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from sklearn.datasets import load_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dasc import checkpoint
 from dasc.cli import main
+from dasc.data import stratified_split
 
 EPOCHS = 6
 
@@ -158,14 +160,13 @@ def test_validate_reports_what_training_reported(run: Path, tiny: Path, capsys: 
 
 
 def test_predictions_agree_with_the_tested_accuracy(run: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dasc.data import DATASETS
-
     root = run.parent.parent
     main(["test", "--config", str(tiny), f"--trainer.default_root_dir={root}", "--ckpt_path=best"])
     tested = evaluated(capsys.readouterr().out, "test/accuracy")
     main(["predict", "--config", str(tiny), f"--trainer.default_root_dir={root}", "--ckpt_path=best"])
     table = rows(root / "predictions.csv")
-    targets = DATASETS["digits"].read()[1].targets.tolist()
+    targets = stratified_split(torch.from_numpy(load_digits().target), 0.2, seed=0)[1]
+    targets = load_digits().target[targets].tolist()
     assert [int(row["index"]) for row in table] == list(range(len(targets)))
     hits = sum(int(row["class"]) == target for row, target in zip(table, targets, strict=True))
     assert hits / len(targets) == pytest.approx(tested, abs=1e-6)

@@ -124,5 +124,3 @@ OPERATIONS = (
     Operation("Equalize", Kind.IMAGE_LUT, lambda image, _: F.equalize(image)),
 )
 """In torchvision's order: an operation's number is its place here."""
-
-NUMBER = {operation.name: number for number, operation in enumerate(OPERATIONS)}

@@ -7,19 +7,35 @@ as at 7x9, torch rounds the last bytes of an image in Contrast another way than 
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dasc.augment.draws import Draws, magnitudes
 from dasc.augment.geometry import take
-from dasc.augment.operations import BINS, NUMBER, OPERATIONS, Kind
+from dasc.augment.operations import BINS, OPERATIONS, Kind
 from dasc.augment.tone import autocontrast_luts, contrast_luts, equalize_luts, look_up, saturate, sharpen
 from dasc.stages import Magnitude
 
-_KINDS = torch.tensor([operation.kind.value for operation in OPERATIONS])
+_CACHED = 2**20
+"""Bytes of images that a CPU augments at once: what is made of them on the way stays in its cache."""
+
 _BY_KIND = {kind: [o for o in OPERATIONS if o.kind is kind] for kind in Kind}
 _PLACE = torch.tensor([_BY_KIND[operation.kind].index(operation) for operation in OPERATIONS])
+_GROUPS = (Kind.COPY, Kind.MAP, Kind.LUT, "Contrast", "AutoContrast", "Equalize", Kind.COLOR, Kind.SHARPNESS)
+_GROUP = torch.tensor([_GROUPS.index(o.name if o.kind is Kind.IMAGE_LUT else o.kind) for o in OPERATIONS])
+"""The group that each operation is brought through with; a batch is sorted by it."""
+
+
+class Group(NamedTuple):
+    """Images that go the same way, on their device; what is drawn for them, on the CPU."""
+
+    images: Tensor
+    operation: Tensor
+    """int64, places in `OPERATIONS`."""
+    rows: Tensor
+    """int64, bin and sign: 2 * bin + negative."""
 
 
 class RandAugment:
@@ -52,6 +68,10 @@ class RandAugment:
         """
         if magnitude == "none":
             return images
+        size = max(1, _CACHED // images[0].numel()) if self._device.type == "cpu" and len(images) else len(images)
+        if size < len(images):
+            starts = range(0, len(images), size)
+            return torch.cat([self(images[i : i + size], draws.rows(i, i + size), magnitude) for i in starts])
         bins = magnitudes(draws, magnitude)
         for step in range(draws.operation.shape[1]):
             images = self.apply(images, draws.operation[:, step], bins, draws.negative[:, step])
@@ -66,46 +86,41 @@ class RandAugment:
             bins: int64 (B,), 0..30, on the CPU.
             negative: bool (B,), on the CPU; counts where the operation has a sign.
         """
-        out = images.clone()
-        kinds = _KINDS[operation]
-        rows = bins * 2 + negative
-        for kind in Kind:
-            if kind is Kind.COPY:
-                continue
-            chosen = (kinds == kind.value).nonzero()[:, 0]  # on the CPU: no device waits for it
-            if len(chosen):
-                here = self._send(chosen)
-                some = images.index_select(0, here)
-                out.index_copy_(0, here, self._group(kind, some, operation[chosen], rows[chosen]))
-        return out
+        group = _GROUP[operation]
+        order = group.argsort(stable=True)  # on the CPU, like all that decides shapes: no device waits for it
+        operation, rows = operation[order], (bins * 2 + negative)[order]
+        sizes = group.bincount(minlength=len(_GROUPS)).tolist()
+        images = images.index_select(0, self._send(order))
+        parts = zip(images.split(sizes), operation.split(sizes), rows.split(sizes), strict=True)
+        copied, moved, *toned, saturated, sharpened = (Group(*part) for part in parts)
+        out = [copied.images, self._move(moved), self._tone(images[sizes[0] + sizes[1] :], toned)]
+        out += [
+            saturate(saturated.images, *self._blend(saturated)),
+            sharpen(sharpened.images, self._blend(sharpened)[1]),
+        ]
+        return torch.cat(out).index_select(0, self._send(order.argsort()))
 
-    def _group(self, kind: Kind, images: Tensor, operation: Tensor, rows: Tensor) -> Tensor:
-        places = self._send(_PLACE[operation] * (BINS * 2) + rows)
-        if kind is Kind.MAP:
-            return take(images, self._maps.index_select(0, places))
-        if kind is Kind.LUT:
-            return look_up(images, self._luts.index_select(0, places)[:, None].expand(-1, images.shape[1], -1))
-        if kind is Kind.IMAGE_LUT:
-            return look_up(images, self._image_luts(images, operation, rows))
-        ratio, alpha = self._blend(operation, rows)
-        return saturate(images, ratio, alpha) if kind is Kind.COLOR else sharpen(images, alpha)
+    def _move(self, group: "Group") -> Tensor:
+        return take(group.images, self._maps.index_select(0, self._places(group)))
 
-    def _image_luts(self, images: Tensor, operation: Tensor, rows: Tensor) -> Tensor:
-        luts = torch.empty(*images.shape[:2], 256, dtype=torch.uint8, device=images.device)
-        for name in ("Contrast", "AutoContrast", "Equalize"):
-            chosen = (operation == NUMBER[name]).nonzero()[:, 0]
-            if len(chosen):
-                here = self._send(chosen)
-                luts.index_copy_(0, here, self._image_lut(name, images.index_select(0, here), rows[chosen]))
-        return luts
+    def _tone(self, images: Tensor, groups: list["Group"]) -> Tensor:
+        """Look bytes up: in tables that are made already, and in those that need a look at the image."""
+        same, contrast, auto, equal = groups
+        channels = images.shape[1]
+        luts = [
+            self._luts.index_select(0, self._places(same))[:, None].expand(-1, channels, -1),
+            contrast_luts(contrast.images, *self._blend(contrast)),
+            autocontrast_luts(auto.images),
+            equalize_luts(equal.images),
+        ]
+        together = torch.cat(luts)
+        return look_up(images[: len(together)], together)
 
-    def _image_lut(self, name: str, images: Tensor, rows: Tensor) -> Tensor:
-        if name == "Contrast":
-            return contrast_luts(images, *self._blend(torch.full_like(rows, NUMBER[name]), rows))
-        return autocontrast_luts(images) if name == "AutoContrast" else equalize_luts(images)
+    def _places(self, group: "Group") -> Tensor:
+        return self._send(_PLACE[group.operation] * (BINS * 2) + group.rows)
 
-    def _blend(self, operation: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        places = self._send(operation * (BINS * 2) + rows)
+    def _blend(self, group: "Group") -> tuple[Tensor, Tensor]:
+        places = self._send(group.operation * (BINS * 2) + group.rows)
         return self._ratio[places].view(-1, 1, 1, 1), self._alpha[places].view(-1, 1, 1, 1)
 
     def _send(self, index: Tensor) -> Tensor:

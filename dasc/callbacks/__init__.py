@@ -1,6 +1,8 @@
 """What happens as a run goes through its stages, and what it leaves."""
 
+from dasc.callbacks.board import Board
 from dasc.callbacks.checkpoints import AtomicCheckpointIO, StageCheckpoint
+from dasc.callbacks.images import AugmentedImages
 from dasc.callbacks.magnitude import MagnitudeDecay
 from dasc.callbacks.predictions import PredictionWriter
 from dasc.callbacks.progress import StageProgressBar
@@ -10,6 +12,8 @@ from dasc.callbacks.timing import Timing
 
 __all__ = (
     "AtomicCheckpointIO",
+    "AugmentedImages",
+    "Board",
     "L1Pruning",
     "MagnitudeDecay",
     "PredictionWriter",

@@ -13,7 +13,7 @@ from dasc.data import Batch
 
 
 class PredictionWriter(Callback):
-    """Writes predictions.csv: for each image its place in the set, the most probable class and its probability.
+    """Writes predictions.csv: for each test image its path or place, the most probable class and its probability.
 
     Args:
         folder: Where the file goes.
@@ -45,8 +45,10 @@ class PredictionWriter(Callback):
             rows = sorted(row for part in parts for row in part)
         if not trainer.is_global_zero:
             return
-        names = image_data(trainer).class_names
+        data = image_data(trainer)
         path = self._folder / "predictions.csv"
-        table = [{"index": i, "class": names[k], "probability": f"{p:.6f}"} for i, k, p in rows]
-        write_csv(path, table, ("index", "class", "probability"))
+        image = "index" if data.test_paths is None else "path"
+        names = range(len(rows)) if data.test_paths is None else data.test_paths
+        table = [{image: names[i], "class": data.class_names[k], "probability": f"{p:.6f}"} for i, k, p in rows]
+        write_csv(path, table, (image, "class", "probability"))
         print(f"{len(rows)} predictions: {path}")

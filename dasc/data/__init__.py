@@ -2,17 +2,24 @@
 
 from dasc.data.batch import Batch
 from dasc.data.image_data import ImageData
-from dasc.data.resident import EvaluationLoader, TrainingLoader
-from dasc.data.sets import DATASETS, ImageSet, SetInfo
+from dasc.data.order import EvaluationOrder, Order, TrainingOrder
+from dasc.data.resident import ResidentLoader
+from dasc.data.sets import DATASETS, AnySet, FileSet, ImageSet, SetInfo
 from dasc.data.splits import stratified_split
+from dasc.data.streamed import StreamedLoader
 
 __all__ = (
     "DATASETS",
+    "AnySet",
     "Batch",
-    "EvaluationLoader",
+    "EvaluationOrder",
+    "FileSet",
     "ImageData",
     "ImageSet",
+    "Order",
+    "ResidentLoader",
     "SetInfo",
-    "TrainingLoader",
+    "StreamedLoader",
+    "TrainingOrder",
     "stratified_split",
 )

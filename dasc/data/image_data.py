@@ -1,6 +1,8 @@
 """The data of a run: sets, splits, loaders, and what happens to a batch before the network sees it."""
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -8,108 +10,159 @@ from torch import Tensor
 
 from dasc.augment import Draws, RandAugment, crop_and_flip, draw
 from dasc.data.batch import Batch
-from dasc.data.resident import EvaluationLoader, TrainingLoader
-from dasc.data.sets import DATASETS, ImageSet
-from dasc.data.splits import stratified_split
+from dasc.data.folder import folder_info
+from dasc.data.memory import DEVICE_LIMIT, bytes_of, in_memory, mean_and_std
+from dasc.data.order import EvaluationOrder, TrainingOrder
+from dasc.data.resident import ResidentLoader
+from dasc.data.sets import DATASETS, AnySet, FileSet, ImageSet
+from dasc.data.splits import carve
+from dasc.data.streamed import StreamedLoader
 from dasc.errors import UserError, one_of
 from dasc.seeding import mix, run_seed
 from dasc.stages import Magnitude
+
+Loader = ResidentLoader | StreamedLoader
 
 
 class ImageData(LightningDataModule):
     """Images that are augmented on the device, each process its own share.
 
-    Training batches are cropped at a random place (padding one eighth of the side), mirrored where that keeps the
-    class, and brought through RandAugment at `magnitude` as it is at that moment. All batches are normalised.
+    Training batches are cropped at a random place, mirrored where that keeps the class, and brought through RandAugment
+    at `magnitude` as it is at that moment. All batches are normalised.
 
     Args:
-        dataset: Name of the data set: `digits`.
+        dataset: `digits`, `cifar10`, `cifar100`, `fashion_mnist`, `imagenet`, or `folder`: class folders of images
+            under train/, and under val/ and test/ where there are any.
+        root: Folder that the data set lies in.
+        download: Whether a data set that is not there is downloaded, where that is possible.
         batch_size: Images of one optimizer step over all processes.
-        eval_batch_size: Images of one evaluation batch over all processes, at most.
+        eval_batch_size: Images of one evaluation batch over all processes, about.
         magnitude: RandAugment's M: 0..30, `random` or `none`. A run of `dasc` sets it from the table of stages.
-        crop: Whether training images are cropped at a random place.
+        image_size: Height and width that images are brought to; None: those of the set (224 for imagenet), or of a
+            folder's first image.
+        crop: How training images are cropped: `pad` shifts them by up to an eighth of their side, `resize` takes a
+            random part as Inception was trained, `none` takes them whole; None: `resize` for streamed images, else
+            `pad`.
         flip: Whether training images are mirrored left to right; None: where that keeps the class.
-        split_seed: Seed of the validation split, which is carved from the training images.
+        train_size: Training images that are used, a count or a share up to 1.0, stratified; None uses all.
+        split_seed: Seed of the validation split, which is carved from the training images, and of `train_size`.
+        on_device: Whether the images lie on the device as uint8; `auto`: where they take less than 1 GiB. Files that
+            do not are streamed through workers.
+        num_workers: Processes that decode streamed images; None: one for each core of this process, at most 16.
 
     Raises:
-        UserError: The data set is unknown, or a size is not positive.
+        UserError: The data set is unknown or not there, or a setting is out of its range.
     """
 
     def __init__(
         self,
         dataset: str = "digits",
+        root: str = "data",
+        download: bool = False,
         batch_size: int = 128,
         eval_batch_size: int = 1024,
         magnitude: Magnitude = "none",
-        crop: bool = True,
+        image_size: int | None = None,
+        crop: Literal["pad", "resize", "none"] | None = None,
         flip: bool | None = None,
+        train_size: int | float | None = None,
         split_seed: int = 0,
+        on_device: bool | Literal["auto"] = "auto",
+        num_workers: int | None = None,
     ) -> None:
         super().__init__()
-        if dataset not in DATASETS:
-            raise UserError(one_of("data set", dataset, DATASETS))
-        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        if dataset not in DATASETS and dataset != "folder":
+            raise UserError(one_of("data set", dataset, [*DATASETS, "folder"]))
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "image_size": image_size or 1}
+        for name, size in sizes.items():
             if size < 1:
                 raise UserError(f"{name} is {size}: write a whole number, at least 1")
-        info = DATASETS[dataset]
+        self._info = folder_info(Path(root)) if dataset == "folder" else DATASETS[dataset]
         self.dataset = dataset
+        self.root = root
+        self.download = download
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.magnitude = magnitude
+        self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
         self.crop = crop
-        self.flip = info.flip if flip is None else flip
+        self.flip = self._info.flip if flip is None else flip
+        self.train_size = train_size
         self.split_seed = split_seed
-        self.class_names = info.class_names
-        self.num_classes = len(info.class_names)
-        self.image_size = info.image_size
-        self.mean = info.mean
-        self.std = info.std
-        self._sets: dict[str, ImageSet] = {}
+        self.on_device = on_device
+        self.num_workers = num_workers
+        self.class_names = self._info.class_names
+        self.num_classes = len(self._info.class_names)
+        self.mean = self._info.mean
+        self.std = self._info.std
+        self.test_paths: list[str] | None = None
+        """The files of the test images, once they are read; None where they are in no files of their own."""
+        self._sets: dict[str, AnySet] = {}
         self._draws: tuple[tuple[int, int], Draws] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
-        names = ("dataset", "batch_size", "crop", "flip", "split_seed")
-        return {name: getattr(self, name) for name in names}
+        names = ("dataset", "num_classes", "batch_size", "crop", "flip", "train_size", "split_seed")
+        return {name: getattr(self, name) for name in names} | {"image_size": list(self.image_size)}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of images in `train`, `val` and `test`."""
+        return {name: len(part.targets) for name, part in self._read().items()}
 
     def check_batch_size(self, world_size: int) -> None:
-        """Check that a training batch can be filled, and shared equally by the processes.
+        """Check that a training batch can be shared equally by the processes, and filled.
 
         Raises:
             UserError: It cannot.
         """
-        images = len(self._read()["train"].targets)
-        if self.batch_size > images:
-            raise UserError(f"batch_size {self.batch_size} is over the {images} training images: write a smaller one")
         if self.batch_size % world_size:
             raise UserError(
                 f"batch_size {self.batch_size} cannot be shared by {world_size} processes: write a multiple of that"
             )
+        images = self.counts()["train"]
+        if self.batch_size > images:
+            raise UserError(f"batch_size {self.batch_size} is over the {images} training images: write a smaller one")
+
+    def prepare_data(self) -> None:
+        """Download what is missing, in one process of each machine."""
+        self._read()
 
     def setup(self, stage: str) -> None:
-        """Bring the images to the device."""
+        """Bring the images to where they are used."""
         if stage == "fit":
             self.check_batch_size(self._world_size)
-        self._sets = {name: part.to(self._device) for name, part in self._read().items()}
+        sets = self._read()
+        if not self.mean:
+            self.mean, self.std = mean_and_std(sets["train"], self.image_size)
+        total = bytes_of(sum(self.counts().values()), self.image_size)
+        resident = total < DEVICE_LIMIT if self.on_device == "auto" else self.on_device
+        for name, part in sets.items():
+            if resident or isinstance(part, ImageSet):
+                part = in_memory(part, self.image_size)
+                self._sets[name] = part.to(self._device) if resident else part
+        if self.crop == "resize" and isinstance(self._sets["train"], ImageSet):
+            raise UserError("crop: resize needs images streamed from files: set on_device to false, or crop to pad")
         self._mean = torch.tensor(self.mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(self.std, device=self._device).view(1, 3, 1, 1)
         self._randaugment = RandAugment(*self.image_size, device=self._device)
 
-    def train_dataloader(self) -> TrainingLoader:
+    def train_dataloader(self) -> Loader:
         """Return the training batches of this process."""
-        return TrainingLoader(self._sets["train"], self.batch_size, run_seed(), self._rank, self._world_size)
+        count = self.counts()["train"]
+        order = TrainingOrder(count, self.batch_size, run_seed(), self._rank, self._world_size)
+        return self._loader("train", order)
 
-    def val_dataloader(self) -> EvaluationLoader:
+    def val_dataloader(self) -> Loader:
         """Return the validation batches of this process."""
-        return EvaluationLoader(self._sets["val"], self.eval_batch_size, self._rank, self._world_size)
+        return self._evaluation("val")
 
-    def test_dataloader(self) -> EvaluationLoader:
+    def test_dataloader(self) -> Loader:
         """Return the test batches of this process."""
-        return EvaluationLoader(self._sets["test"], self.eval_batch_size, self._rank, self._world_size)
+        return self._evaluation("test")
 
-    def predict_dataloader(self) -> EvaluationLoader:
+    def predict_dataloader(self) -> Loader:
         """Return the test batches of this process."""
-        return self.test_dataloader()
+        return self._evaluation("test")
 
     @torch.no_grad()
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -119,27 +172,59 @@ class ImageData(LightningDataModule):
             images = self.augment(images, self._draws_of(batch))
         return batch._replace(images=self.normalise(images))
 
-    def _read(self) -> dict[str, ImageSet]:
-        if not self._sets:
-            info = DATASETS[self.dataset]
-            train, test = info.read()
-            fit, validation = stratified_split(train.targets, info.validation, self.split_seed)
-            self._sets = {"train": train.subset(fit), "val": train.subset(validation), "test": test}
-        return self._sets
-
     def augment(self, images: Tensor, draws: Draws) -> Tensor:
         """Crop, mirror and RandAugment uint8 (B, 3, H, W)."""
-        padding = self.image_size[0] // 8 if self.crop else 0
+        padding = self.image_size[0] // 8 if self._crop == "pad" else 0
         return self._randaugment(crop_and_flip(images, draws, padding, self.flip), draws, self.magnitude)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring uint8 (B, 3, H, W) to float32 of mean 0 and standard deviation 1 over the training images."""
         return images.float().div_(255).sub_(self._mean).div_(self._std)
 
+    def _read(self) -> dict[str, AnySet]:
+        if not self._sets:
+            first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
+            parts = self._info.read(Path(self.root), self.download and first_here)
+            self._sets = carve(parts, self._info.validation, self.train_size, self.split_seed)
+            test = self._sets["test"]
+            self.test_paths = test.paths if isinstance(test, FileSet) else None
+        return self._sets
+
+    @property
+    def _crop(self) -> str:
+        streamed = not isinstance(self._sets["train"], ImageSet)
+        return self.crop or ("resize" if streamed else "pad")
+
+    def _evaluation(self, name: str) -> Loader:
+        order = EvaluationOrder(self.counts()[name], self.eval_batch_size, self._rank, self._world_size)
+        return self._loader(name, order)
+
+    def _loader(self, name: str, order: TrainingOrder | EvaluationOrder) -> Loader:
+        part = self._sets[name]
+        if isinstance(part, ImageSet):
+            return ResidentLoader(part, order)
+        return StreamedLoader(
+            part,
+            self.image_size,
+            order,
+            seed=run_seed(),
+            random_crop=name == "train" and self._crop == "resize",
+            margin=256 / 224 if self._crop == "resize" else 1.0,
+            num_workers=self._workers,
+            pin_memory=self._device.type == "cuda",
+        )
+
+    @property
+    def _workers(self) -> int:
+        if self.num_workers is not None:
+            return self.num_workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(16, max(1, cores // self._world_size))
+
     def _draws_of(self, batch: Batch) -> Draws:
         epoch = self.trainer.current_epoch if self.trainer else 0
         size = self.batch_size // self._world_size
-        count = len(self._sets["train"].targets) // self.batch_size * size
+        count = self.counts()["train"] // self.batch_size * size
         key = (mix(run_seed(), epoch, self._rank, 1), count)
         if self._draws is None or self._draws[0] != key:
             self._draws = (key, draw(count, torch.Generator().manual_seed(key[0])))

@@ -3,7 +3,9 @@ import torch
 from torchvision.transforms import v2
 
 from dasc.augment import OPERATIONS, Operation
-from dasc.augment.operations import BINS, NUMBER
+from dasc.augment.operations import BINS
+
+NUMBER = {operation.name: number for number, operation in enumerate(OPERATIONS)}
 
 SPACE = v2.RandAugment._AUGMENTATION_SPACE
 SIZES = [(8, 8), (28, 28), (32, 32), (33, 33), (20, 32), (224, 224)]

@@ -4,8 +4,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from dasc.augment import OPERATIONS, Draws, RandAugment, draw
-from dasc.augment.operations import BINS, NUMBER
+from dasc.augment.operations import BINS
 from dasc.stages import Magnitude
+
+NUMBER = {operation.name: number for number, operation in enumerate(OPERATIONS)}
 
 TORCHVISION = v2.RandAugment()
 

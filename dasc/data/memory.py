@@ -1,0 +1,53 @@
+"""Bringing a set into memory as uint8, and what is measured there."""
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from dasc.data.decode import decode_all
+from dasc.data.sets import AnySet, FileSet, ImageSet
+
+DEVICE_LIMIT = 2**30
+"""Bytes of uint8 images that `on_device: auto` brings to the device."""
+
+MEASURED = 10_000
+"""Training images at most that mean and standard deviation are measured on."""
+
+
+def bytes_of(images: int, size: tuple[int, int]) -> int:
+    """Return the bytes of uint8 RGB images."""
+    return images * 3 * size[0] * size[1]
+
+
+def in_memory(images: AnySet, size: tuple[int, int]) -> ImageSet:
+    """Decode files, or resize arrays, to (N, 3, *size); the middle is kept where the shape differs."""
+    if isinstance(images, FileSet):
+        return ImageSet(decode_all(images.paths, size), images.targets)
+    if images.images.shape[-2:] == size:
+        return images
+    resized = [_resize(part, size) for part in images.images.split(1024)]
+    return ImageSet(torch.cat(resized), images.targets)
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    height, width = images.shape[-2:]
+    scale = min(height / size[0], width / size[1])
+    middle = F.center_crop(images, [round(size[0] * scale), round(size[1] * scale)])
+    resized: Tensor = F.resize(middle, list(size), antialias=True)
+    return resized
+
+
+def mean_and_std(images: AnySet, size: tuple[int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel in [0, 1], of at most 10,000 images evenly through the set."""
+    step = -(-len(images.targets) // MEASURED)
+    some = images.subset(torch.arange(0, len(images.targets), step))
+    count, total, squares = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for start in range(0, len(some.targets), 500):
+        part = some.subset(torch.arange(start, min(start + 500, len(some.targets))))
+        values = in_memory(part, size).images.double() / 255
+        count += values[:, 0].numel()
+        total += values.sum((0, 2, 3))
+        squares += values.square().sum((0, 2, 3))
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
+    return tuple(round(x, 4) for x in mean.tolist()), tuple(round(x, 4) for x in std.tolist())

@@ -1,0 +1,161 @@
+"""What a run will do, before it is run: the epochs, steps, images and sizes of each stage."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from dasc.data import ImageData
+from dasc.modules import Classifier, PrunedClassifier
+from dasc.networks import Count, count, describe_network, macs_per_weight
+from dasc.seeding import run_seed
+from dasc.sparsity import Scope
+from dasc.stages import Stage
+
+
+class Epoch(NamedTuple):
+    """What one epoch takes."""
+
+    steps: int
+    images: int
+
+
+class Prunable(NamedTuple):
+    """A layer that is pruned: its number of weights, and the MACs of each."""
+
+    weights: int
+    macs: int
+
+
+class PlannedStage(NamedTuple):
+    """A stage as it will be; epochs are counted from 1, sizes are without zeros, MACs are of one image."""
+
+    first: int
+    last: int
+    row: Stage
+    lr: float
+    steps: int
+    images: int
+    parameters: int
+    macs: int | None
+    """None where it depends on the weights."""
+
+
+def epoch_of(images: int, batch_size: int, limit: int | float | None = None, accumulate: int = 1) -> Epoch:
+    """Return what an epoch takes; a batch that is not full is left out.
+
+    Args:
+        images: Training images.
+        batch_size: Images of one batch over all processes.
+        limit: Lightning's `limit_train_batches`: a count, or a share.
+        accumulate: Batches of one optimizer step.
+    """
+    batches = images // batch_size
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return Epoch(steps=-(-batches // accumulate), images=batches * batch_size)
+
+
+def sizes_at(sparsity: float, dense: Count, layers: Mapping[str, Prunable], scope: Scope) -> tuple[int, int | None]:
+    """Return the parameters and MACs that are left at a sparsity, rounded as `l1_masks` rounds.
+
+    With `global`, how many zeros a layer gets depends on the weights, so the MACs of a pruned network are None.
+    """
+    if scope == "global":
+        together = round(sparsity * sum(layer.weights for layer in layers.values()))
+        return dense.parameters - together, None if together else dense.macs
+    zeros = {name: round(sparsity * layer.weights) for name, layer in layers.items()}
+    return (
+        dense.parameters - sum(zeros.values()),
+        dense.macs - sum(layers[name].macs * number for name, number in zeros.items()),
+    )
+
+
+def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch) -> list[PlannedStage]:
+    """Return the stages of a module that has not been trained."""
+    dense = count(module.network, image_size)
+    layers = _prunable(module, image_size)
+    scope = module.scope if isinstance(module, PrunedClassifier) else "layer"
+    own_lr = module.recipe()["optimizer"]["lr"]
+    planned = []
+    for start, row in zip(module.stages.starts, module.stages, strict=True):
+        parameters, macs = sizes_at(row.sparsity, dense, layers, scope)
+        planned.append(
+            PlannedStage(
+                first=start + 1,
+                last=start + row.epochs,
+                row=row,
+                lr=own_lr if row.lr is None else row.lr,
+                steps=row.epochs * epoch.steps,
+                images=row.epochs * epoch.images,
+                parameters=parameters,
+                macs=macs,
+            )
+        )
+    return planned
+
+
+def print_plan(module: Classifier, data: ImageData, epoch: Epoch) -> None:
+    """Print what is trained on what, and its stages as a table."""
+    stages = planned_stages(module, data.image_size, epoch)
+    facts = Table.grid(padding=(0, 2))
+    for name, fact in _facts(module, data).items():
+        facts.add_row(name, fact)
+    console = Console(highlight=False, markup=False)
+    console.print(facts)
+    console.print(_table(stages))
+
+
+def _prunable(module: Classifier, image_size: tuple[int, int]) -> dict[str, Prunable]:
+    if not isinstance(module, PrunedClassifier):
+        return {}
+    _, macs = macs_per_weight(module.network, image_size)
+    return {name: Prunable(mask.numel(), macs[name]) for name, mask in module.masks.by_name().items()}
+
+
+def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
+    network = describe_network(module.network)
+    arguments = ", ".join(f"{name} {value}" for name, value in network["init_args"].items())
+    sizes = count(module.network, data.image_size)
+    size = "x".join(map(str, data.image_size))
+    images = ", ".join(f"{number:,} {name}" for name, number in data.counts().items())
+    pruned = f", pruned with scope {module.scope}" if isinstance(module, PrunedClassifier) else ""
+    skipped = f" but for {', '.join(module.skip)}" if isinstance(module, PrunedClassifier) and module.skip else ""
+    return {
+        "network": f"{type(module.network).__name__} ({arguments}): {sizes.parameters:,} parameters, "
+        f"{sizes.macs:,} MACs at {size}",
+        "module": f"{type(module).__name__}{pruned}{skipped}",
+        "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
+        "run": f"batch size {data.batch_size}, {module.recipe()['optimizer']['class']}, seed {run_seed()}",
+    }
+
+
+def _table(stages: list[PlannedStage]) -> Table:
+    caption = "params, MACs: without zeros"
+    if any(stage.macs is None for stage in stages):
+        caption += "; with scope global, MACs depend on the weights"
+    auxiliary = any(stage.row.auxiliary for stage in stages)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
+    names = ["stage", "epochs", "sparsity", "M", *["aux"] * auxiliary, "peak lr", "steps", "images", "params", "MACs"]
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")  # a number too wide is broken, never cut
+    for number, stage in enumerate(stages, start=1):
+        cells = [str(number), f"{stage.first}-{stage.last}", f"{stage.row.sparsity:.1%}", _magnitude(stage.row)]
+        cells += [str(stage.row.auxiliary)] * auxiliary + [f"{stage.lr:g}", _short(stage.steps), _short(stage.images)]
+        table.add_row(*cells, _short(stage.parameters), "-" if stage.macs is None else _short(stage.macs))
+    steps, images = sum(stage.steps for stage in stages), sum(stage.images for stage in stages)
+    table.add_row("total", str(stages[-1].last), "", "", *[""] * auxiliary, "", _short(steps), _short(images))
+    return table
+
+
+def _magnitude(row: Stage) -> str:
+    return "{} to {}".format(*row.magnitude) if isinstance(row.magnitude, tuple) else str(row.magnitude)
+
+
+def _short(number: int) -> str:
+    """Write all digits of a number below ten million, four of a larger one."""
+    if number < 10**7:
+        return f"{number:,}"
+    unit, letter = max((unit, letter) for unit, letter in ((10**6, "M"), (10**9, "G"), (10**12, "T")) if unit <= number)
+    return f"{number / unit:.4g}{letter}"

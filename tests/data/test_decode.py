@@ -1,0 +1,225 @@
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import ks_2samp
+from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
+
+from dasc.data import decode
+from dasc.data.decode import decode_all, decode_crop, decode_whole, random_box, size_of
+from dasc.errors import UserError
+from tests.support.files import Pixels, noise, save, truncate
+
+BILINEAR = Image.Resampling.BILINEAR
+
+Boxes = npt.NDArray[np.float64]
+"""Rows of top, left, height and width."""
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pixels(image: Tensor) -> Pixels:
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def test_an_image_of_the_asked_size_keeps_its_pixels(tmp_path: Path) -> None:
+    image = noise(12, 20, 3)
+    path = str(save(image, tmp_path / "image.png"))
+    assert np.array_equal(pixels(decode_whole(path, (12, 20))), image)
+    assert size_of(path) == (12, 20)
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "middle"),
+    [
+        ((32, 32), (16, 16), (0, 0, 32, 32)),
+        ((8, 8), (16, 16), (0, 0, 8, 8)),
+        ((40, 20), (10, 10), (0, 10, 20, 30)),
+        ((20, 40), (10, 10), (10, 0, 30, 20)),
+        ((60, 60), (20, 30), (0, 10, 60, 50)),
+        ((12, 20), (12, 12), (4, 0, 16, 12)),
+    ],
+)
+def test_the_middle_of_an_image_is_what_pil_crops_and_resizes(
+    file: tuple[int, int], size: tuple[int, int], middle: tuple[int, int, int, int], tmp_path: Path
+) -> None:
+    path = save(noise(*file, 3), tmp_path / "image.png")
+    with Image.open(path) as image:
+        expected = np.array(image.resize(size[::-1], BILINEAR, middle))
+    assert np.array_equal(pixels(decode_whole(str(path), size)), expected)
+
+
+def test_imagenets_margin_is_a_resize_to_256_of_which_the_middle_224_are_taken(tmp_path: Path) -> None:
+    path = save(noise(512, 640, 3), tmp_path / "image.png")
+    with Image.open(path) as image:
+        expected = np.array(image.resize((320, 256), BILINEAR).crop((48, 16, 272, 240)))
+    assert np.array_equal(pixels(decode_whole(str(path), (224, 224), 256 / 224)), expected)
+
+
+@pytest.mark.parametrize("margin", [1.0, 256 / 224])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 50), (50, 1), (37, 53), (500, 333)])
+def test_any_shape_comes_out_in_the_asked_size(height: int, width: int, margin: float, tmp_path: Path) -> None:
+    path = str(save(noise(height, width, 3), tmp_path / "image.png"))
+    assert decode_whole(path, (16, 24), margin).shape == (3, 16, 24)
+    assert decode_crop(path, (16, 24), seeded(0)).shape == (3, 16, 24)
+
+
+def test_a_random_crop_is_what_pil_crops_and_resizes(tmp_path: Path) -> None:
+    path = save(noise(40, 60, 3), tmp_path / "image.png")
+    seen = set()
+    for seed in range(20):
+        box = random_box(40, 60, seeded(seed))
+        with Image.open(path) as image:
+            expected = np.array(image.resize((24, 16), BILINEAR, box))
+        crop = pixels(decode_crop(str(path), (16, 24), seeded(seed)))
+        assert np.array_equal(crop, expected)
+        seen.add(crop.tobytes())
+    assert len(seen) == 20
+
+
+def test_a_crop_in_the_corner_that_needs_no_resize_is_still_cut_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    image = noise(32, 32, 3)
+    path = str(save(image, tmp_path / "image.png"))
+    monkeypatch.setattr(decode, "random_box", lambda height, width, generator: (0, 0, 16, 16))
+    assert np.array_equal(pixels(decode_crop(path, (16, 16), seeded(0))), image[:16, :16])
+
+
+@cache
+def ours(height: int, width: int, draws: int = 2500) -> Boxes:
+    generator = seeded(0)
+    boxes = np.array([random_box(height, width, generator) for _ in range(draws)])
+    left, top, right, bottom = boxes.T
+    return np.stack([top, left, bottom - top, right - left], axis=1)
+
+
+@cache
+def torchvisions(height: int, width: int, draws: int = 2500) -> Boxes:
+    torch.manual_seed(1)
+    image, share, shape = torch.empty(3, height, width), [0.08, 1.0], [3 / 4, 4 / 3]
+    return np.array([RandomResizedCrop.get_params(image, share, shape) for _ in range(draws)], dtype=np.float64)
+
+
+SHAPES = {"square": (224, 224), "wide": (300, 500), "tall": (90, 50), "small": (32, 32)}
+
+
+@pytest.mark.parametrize(("height", "width"), SHAPES.values(), ids=list(SHAPES))
+def test_a_random_box_lies_inside_and_has_the_shares_and_shapes_that_are_stated(height: int, width: int) -> None:
+    top, left, high, wide = ours(height, width).T
+    assert np.array_equal(ours(height, width), ours(height, width).round())
+    assert top.min() == left.min() == 0
+    assert (top + high).max() == height
+    assert (left + wide).max() == width
+    # sides are rounded to whole pixels: half a pixel to either side
+    assert ((high + 0.5) * (wide + 0.5) >= 0.08 * height * width).all()
+    assert ((wide + 0.5) / (high - 0.5) >= 3 / 4).all()
+    assert ((wide - 0.5) / (high + 0.5) <= 4 / 3).all()
+
+
+MEASURES: dict[str, Callable[[Boxes], Boxes]] = {
+    "area": lambda boxes: boxes[:, 2] * boxes[:, 3],
+    "log ratio": lambda boxes: np.log(boxes[:, 3] / boxes[:, 2]),
+    "top": lambda boxes: boxes[:, 0],
+    "left": lambda boxes: boxes[:, 1],
+}
+
+
+@pytest.mark.parametrize(("height", "width"), SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=list(MEASURES))
+def test_random_boxes_are_drawn_as_torchvision_draws_them(
+    measure: Callable[[Boxes], Boxes], height: int, width: int
+) -> None:
+    one, other = measure(ours(height, width)), measure(torchvisions(height, width))
+    # the difference of two means, within four of its standard deviations
+    assert abs(one.mean() - other.mean()) < 4 * np.sqrt((one.var() + other.var()) / len(one))
+    assert ks_2samp(one, other).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 100), (100, 1), (3, 100), (100, 3), (1, 5000)])
+def test_an_image_too_long_for_any_draw_gives_the_largest_box_in_its_middle(height: int, width: int) -> None:
+    boxes = ours(height, width, 5)
+    assert np.array_equal(boxes, torchvisions(height, width, 5))
+    assert len(np.unique(boxes, axis=0)) == 1
+
+
+FORMATS = {
+    "grey": ("L", ".png"),
+    "grey and transparent": ("LA", ".png"),
+    "black and white": ("1", ".png"),
+    "palette": ("P", ".png"),
+    "transparent": ("RGBA", ".png"),
+    "print": ("CMYK", ".jpg"),
+    "grey photograph": ("L", ".jpg"),
+    "upper case": ("RGB", ".JPEG"),
+    "web": ("RGB", ".webp"),
+}
+
+
+@pytest.mark.parametrize(("mode", "suffix"), FORMATS.values(), ids=list(FORMATS))
+def test_every_kind_of_file_becomes_rgb(mode: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(noise(16, 16, 3)).convert(mode).save(path)
+    seen = pixels(decode_whole(str(path), (16, 16)))
+    with Image.open(path) as image:
+        assert np.array_equal(seen, np.array(image.convert("RGB")))
+    if mode in ("L", "LA", "1"):
+        assert np.array_equal(seen[..., 0], seen[..., 1])
+        assert np.array_equal(seen[..., 0], seen[..., 2])
+    assert len(np.unique(seen)) > 1
+
+
+def test_transparency_is_left_away_and_the_colours_stay(tmp_path: Path) -> None:
+    image = noise(16, 16, 4)
+    path = str(save(image, tmp_path / "image.png"))
+    assert np.array_equal(pixels(decode_whole(path, (16, 16))), image[..., :3])
+
+
+def test_all_files_are_decoded_in_their_order(tmp_path: Path) -> None:
+    images = noise(40, 9, 9, 3)
+    paths = [str(save(image, tmp_path / f"{place}.png")) for place, image in enumerate(images)]
+    decoded = decode_all(paths, (9, 9))
+    assert decoded.dtype == torch.uint8
+    assert np.array_equal(decoded.permute(0, 2, 3, 1).numpy(), images)
+
+
+def broken(kind: str, path: Path) -> Path:
+    if kind == "truncated":
+        truncate(save(noise(64, 64, 3), path))
+    elif kind != "missing":
+        path.write_bytes({"text": b"no image\nat all", "empty": b""}[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: decode_whole(path, (8, 8)),
+        lambda path: decode_crop(path, (8, 8), seeded(0)),
+        lambda path: decode_all([path], (8, 8)),
+    ],
+    ids=["whole", "crop", "all"],
+)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("text", "x.png"), ("empty", "x.png"), ("missing", "x.png"), ("truncated", "x.jpg"), ("truncated", "x.png")],
+)
+def test_a_file_that_is_no_image_is_one_sentence_with_its_path(
+    kind: str, name: str, read: Callable[[str], Tensor], tmp_path: Path
+) -> None:
+    path = broken(kind, tmp_path / name)
+    with pytest.raises(UserError) as raised:
+        read(str(path))
+    said = str(raised.value)
+    assert said.startswith(f"{path} cannot be read as an image (")
+    assert said.endswith("): repair or remove it")
+    assert said.count(str(path)) == 1
+    assert "\n" not in said

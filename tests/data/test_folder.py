@@ -1,0 +1,317 @@
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dasc import checkpoint
+from dasc.cli import main
+from dasc.data import DATASETS, ImageData, ImageSet
+from dasc.data import memory as memory_module
+from dasc.data.memory import mean_and_std
+from dasc.errors import UserError
+from tests.support.files import Pixels, make_folder, noise, save, truncate
+
+TWO = {"cat": 20, "dog": 30}
+
+
+def opened(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def counter(files: list[tuple[Path, str]]) -> Counter[tuple[bytes, str]]:
+    return Counter((opened(path).tobytes(), name) for path, name in files)
+
+
+def seen(data: ImageData, part: str) -> Counter[tuple[bytes, str]]:
+    """The images that a loader gives, with the names of their classes."""
+    found: Counter[tuple[bytes, str]] = Counter()
+    for batch in getattr(data, f"{part}_dataloader")():
+        for image, target in zip(batch.images, batch.targets.tolist(), strict=True):
+            found[image.permute(1, 2, 0).contiguous().numpy().tobytes(), data.class_names[target]] += 1
+    return found
+
+
+def ready(root: Path, **settings: Any) -> ImageData:
+    data = ImageData("folder", str(root), batch_size=1, crop="none", **settings)
+    data.setup("fit")
+    return data
+
+
+def test_classes_are_known_by_name_before_any_image_is_decoded(tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {"train": {"zebra": 3, "Ant": 3, "cow": 3, ".cache": 1}}, size=(20, 12))
+    for path, _ in files["train"]:
+        truncate(path)
+    data = ImageData("folder", root=str(tmp_path))
+    assert data.class_names == ("Ant", "cow", "zebra")
+    assert data.num_classes == 3
+    assert data.image_size == (20, 12)
+    assert data.flip
+
+
+def test_each_part_is_read_from_its_folder(tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {part: {"cat": 4, "dog": 5, "eel": 6} for part in ("train", "val", "test")})
+    data = ready(tmp_path)
+    assert data.counts() == {"train": 15, "val": 15, "test": 15}
+    for part in ("train", "val", "test"):
+        assert seen(data, part) == counter(files[part])
+
+
+@pytest.mark.parametrize("given", [[], ["val"], ["test"]], ids=["train only", "with val", "with test"])
+def test_missing_parts_are_a_stratified_tenth_of_train(given: list[str], tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {"train": {"cat": 100, "dog": 200}} | {part: {"cat": 7, "dog": 7} for part in given})
+    data = ready(tmp_path)
+    parts = {part: seen(data, part) for part in ("train", "val", "test")}
+    rest = 300
+    for part in ("test", "val"):  # test is carved first
+        if part in given:
+            assert parts[part] == counter(files[part])
+            continue
+        tenth = rest // 10
+        rest -= tenth
+        assert parts[part].total() == tenth
+        cats = sum(name == "cat" for _, name in parts[part])
+        assert cats == pytest.approx(tenth / 3, abs=1)
+    assert parts["train"].total() == rest
+    together = Counter(
+        file for part in ("train", "val", "test") if part not in given for file in parts[part].elements()
+    )
+    assert together == counter(files["train"])
+
+
+def test_a_carved_test_part_does_not_depend_on_the_seed_of_the_split(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"train": {"cat": 40, "dog": 60}})
+    one, other = (ready(tmp_path, split_seed=seed) for seed in (0, 1))
+    assert seen(one, "test") == seen(other, "test")
+    assert seen(one, "val") != seen(other, "val")
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_a_part_may_lack_a_class_and_keeps_the_numbers(on_device: bool, tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {"train": {"cat": 20, "dog": 20, "eel": 20}, "val": {"cat": 2, "eel": 3}})
+    (tmp_path / "val" / "dog").mkdir()
+    data = ready(tmp_path, on_device=on_device, num_workers=0)
+    assert torch.cat([batch.targets for batch in data.val_dataloader()]).tolist() == [0, 0, 2, 2, 2]
+    assert seen(data, "val") == counter(files["val"])
+
+
+@pytest.mark.parametrize("suffixes", [(".png", ".jpg", ".JPEG"), (".bmp", ".webp", ".PNG")])
+def test_files_of_several_formats_are_mixed(suffixes: tuple[str, ...], tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {part: TWO for part in ("train", "val", "test")}, suffixes=suffixes)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / "notes.txt").write_text("no class")
+    data = ready(tmp_path)
+    assert data.class_names == ("cat", "dog")
+    assert seen(data, "train") == counter(files["train"])
+
+
+def test_images_in_folders_below_a_class_folder_belong_to_the_class(tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {"train": {"cat/day/one": 10, "cat/night": 10, "dog": 20}, "val": TWO, "test": TWO})
+    data = ready(tmp_path)
+    expected = Counter({(pixels, name.split("/")[0]): n for (pixels, name), n in counter(files["train"]).items()})
+    assert data.class_names == ("cat", "dog")
+    assert seen(data, "train") == expected
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("L", ".png"), ("RGBA", ".png"), ("P", ".png"), ("CMYK", ".jpg")])
+@pytest.mark.parametrize("on_device", [True, False])
+def test_images_of_every_kind_become_rgb(mode: str, suffix: str, on_device: bool, tmp_path: Path) -> None:
+    files = []
+    for place in range(12):
+        path = tmp_path / "train" / "cat" / f"{place}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(16, 16, 3, seed=place)).convert(mode).save(path)
+        files.append((path, "cat"))
+    rest = make_folder(tmp_path, {"train": {"dog": 12}, "val": TWO, "test": TWO})
+    data = ready(tmp_path, on_device=on_device, num_workers=0)
+    assert seen(data, "train") == counter([*files, *rest["train"]])
+
+
+@pytest.mark.parametrize(("image_size", "expected"), [(None, (10, 14)), (8, (8, 8))])
+@pytest.mark.parametrize("on_device", [True, False])
+def test_images_are_brought_to_the_size_of_the_first_or_to_the_one_asked_for(
+    image_size: int | None, expected: tuple[int, int], on_device: bool, tmp_path: Path
+) -> None:
+    make_folder(tmp_path, {"train": {"dog": 12}, "val": {"dog": 4}, "test": {"dog": 4}}, size=(50, 30))
+    save(noise(10, 14, 3), tmp_path / "train" / "cat" / "a.png")
+    save(noise(64, 9, 3), tmp_path / "train" / "cat" / "b.png")
+    data = ready(tmp_path, image_size=image_size, on_device=on_device, num_workers=0)
+    assert data.image_size == expected
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        assert {tuple(batch.images.shape[1:]) for batch in loader} == {(3, *expected)}
+
+
+def measured(images: list[Pixels]) -> tuple[list[float], list[float]]:
+    values = np.stack(images).astype(np.float64) / 255
+    return values.mean((0, 1, 2)).tolist(), values.std((0, 1, 2)).tolist()
+
+
+@pytest.mark.parametrize("on_device", ["true", "false"])
+def test_mean_and_deviation_are_those_of_the_training_images_and_stand_in_the_checkpoint(
+    on_device: str, tiny: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for part, low in (("train", (0, 60, 120)), ("val", (5, 5, 5)), ("test", (9, 9, 9))):
+        for place in range(24):
+            image = rng.integers(low, np.array(low) + 100, (16, 16, 3), dtype=np.uint8)
+            save(image, tmp_path / "set" / part / "ab"[place % 2] / f"{place}.png")
+    mean, std = measured([opened(path) for path in (tmp_path / "set" / "train").rglob("*.png")])
+    settings = (
+        *("--data.dataset=folder", f"--data.root={tmp_path / 'set'}", "--data.batch_size=8"),
+        *(f"--data.on_device={on_device}", "--data.num_workers=0"),
+        *("--epochs_scale=0.001", "--trainer.limit_train_batches=1"),
+    )
+    main(["fit", "--config", str(tiny), *settings])
+    meta = checkpoint.read(tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt")["dasc"]
+    assert meta["mean"] == pytest.approx(mean, abs=6e-5)  # four digits are kept
+    assert meta["std"] == pytest.approx(std, abs=6e-5)
+    assert meta["classes"] == ["a", "b"]
+    assert meta["image_size"] == [16, 16]
+
+
+def test_batches_of_a_folder_are_normalised_by_its_own_mean_and_deviation(tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {part: TWO for part in ("train", "val", "test")})
+    data = ready(tmp_path)
+    mean, std = measured([opened(path) for path, _ in files["train"]])
+    batch = next(iter(data.val_dataloader()))
+    expected = (batch.images.permute(0, 2, 3, 1).numpy() / 255 - np.array(mean)) / np.array(std)
+    normalised = data.on_after_batch_transfer(batch, 0).images
+    assert np.allclose(normalised.permute(0, 2, 3, 1).numpy(), expected, rtol=0, atol=2e-3)
+
+
+def test_more_images_than_are_measured_are_taken_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "MEASURED", 600)
+    images = noise(1250, 2, 2, 3)
+    mean, std = measured(list(images[::3]))  # every second one would be 625
+    found = mean_and_std(ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2), torch.zeros(1250)), (2, 2))
+    assert found[0] == pytest.approx(mean, abs=6e-5)
+    assert found[1] == pytest.approx(std, abs=6e-5)
+
+
+def test_images_of_one_colour_have_a_deviation_above_zero() -> None:
+    images = torch.full((8, 3, 4, 4), 7, dtype=torch.uint8)
+    mean, std = mean_and_std(ImageSet(images, torch.zeros(8)), (4, 4))
+    assert mean == pytest.approx([7 / 255] * 3, abs=6e-5)
+    assert all(0 < value < 0.01 for value in std)
+
+
+def nothing(root: Path) -> None:
+    pass
+
+
+def no_train(root: Path) -> None:
+    make_folder(root, {"val": TWO})
+
+
+def train_is_empty(root: Path) -> None:
+    (root / "train").mkdir(parents=True)
+
+
+def images_without_classes(root: Path) -> None:
+    save(noise(8, 8, 3), root / "train" / "a.png")
+
+
+def first_class_is_empty(root: Path) -> None:
+    make_folder(root, {"train": TWO})
+    (root / "train" / "ape").mkdir()
+
+
+def last_class_is_empty(root: Path) -> None:
+    make_folder(root, {"train": TWO})
+    (root / "train" / "zebra").mkdir()
+    (root / "train" / "zebra" / "notes.txt").write_text("no image")
+
+
+def unknown_class_in(part: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        make_folder(root, {"train": TWO, part: {"cat": 2, "eel": 2}})
+
+    return write
+
+
+def empty(part: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        make_folder(root, {"train": TWO})
+        (root / part).mkdir()
+
+    return write
+
+
+KNOWN = "known are .jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp"
+WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no root": (nothing, "there is no folder {}/train: data.root needs class folders under train/, val/ and test/"),
+    "no train": (no_train, "there is no folder {}/train: data.root needs class folders under train/, val/ and test/"),
+    "an empty train": (
+        train_is_empty,
+        "{}/train has no class folders: put the images of each class into a folder of its name",
+    ),
+    "images beside the class folders": (
+        images_without_classes,
+        "{}/train has no class folders: put the images of each class into a folder of its name",
+    ),
+    "no image in the first class": (first_class_is_empty, "{}/train/ape has no images: " + KNOWN),
+    "no image in the last class": (last_class_is_empty, "{}/train/zebra has no images: " + KNOWN),
+    "an unknown class in val": (
+        unknown_class_in("val"),
+        "{0}/val has a class 'eel' that {0}/train lacks: remove it or add its images",
+    ),
+    "an unknown class in test": (
+        unknown_class_in("test"),
+        "{0}/test has a class 'eel' that {0}/train lacks: remove it or add its images",
+    ),
+    "an empty val": (
+        empty("val"),
+        "{}/val has no images in class folders: add some, or remove it to carve it from train",
+    ),
+    "an empty test": (
+        empty("test"),
+        "{}/test has no images in class folders: add some, or remove it to carve it from train",
+    ),
+}
+
+
+@pytest.mark.parametrize(("write", "message"), WRONG.values(), ids=list(WRONG))
+def test_a_wrong_folder_is_one_sentence(write: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write(root)
+    with pytest.raises(UserError) as raised:
+        ImageData("folder", root=str(root)).counts()
+    assert str(raised.value) == message.format(root)
+
+
+def text_for_an_image(path: Path) -> None:
+    path.write_text("no image")
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize(("ruin", "suffix"), [(text_for_an_image, ".png"), (truncate, ".jpg")], ids=["text", "half"])
+def test_a_broken_image_in_memory_stops_the_command_before_training(
+    part: str,
+    ruin: Callable[[Path], None],
+    suffix: str,
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "set"
+    files = make_folder(root, {part: TWO for part in ("train", "val", "test")}, suffixes=(suffix,))
+    path = files[part][33][0]
+    ruin(path)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", str(tiny), "--data.dataset=folder", f"--data.root={root}", "--data.batch_size=8"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"dasc fit: {path} cannot be read as an image \(.+\): repair or remove it", said)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_folder_stands_beside_the_sets_that_are_known_by_name() -> None:
+    assert "folder" not in DATASETS
+    with pytest.raises(UserError, match=re.escape("unknown data set 'foldr': did you mean folder?")):
+        ImageData("foldr")

@@ -101,9 +101,7 @@ def main() -> None:
             except ImportError:
                 print(f"({name} is not installed)")
         speed = measure(runs, options.batch, options.rounds)
-        print(
-            f"\n| {size}x{size}, batch {options.batch}, one thread | images/s | dasc over it |\n|---|---:|---:|"
-        )
+        print(f"\n| {size}x{size}, batch {options.batch}, one thread | images/s | dasc over it |\n|---|---:|---:|")
         for name, rate in speed.items():
             print(f"| {name} | {rate:,.0f} | {speed['dasc'] / rate:.2f} |")
     print("\n" + ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name))))

@@ -1,20 +1,18 @@
 """The command `dasc`: LightningCLI with the table of stages."""
 
-import argparse
 import logging
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import DefaultHelpFormatter
 from jsonargparse.typing import register_type
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from dasc import __version__, checkpoint, runs
+from dasc import checkpoint, runs
 from dasc.callbacks import (
     AtomicCheckpointIO,
     AugmentedImages,
@@ -30,25 +28,11 @@ from dasc.callbacks import (
 from dasc.callbacks.report import show
 from dasc.data import ImageData
 from dasc.errors import UserError
+from dasc.help import Commands, parser_kwargs
 from dasc.messages import sentence
 from dasc.modules import Classifier, InitFrom, start_from
 from dasc.plan import epoch_of, print_plan
 from dasc.stages import Stages
-
-ABOUT = """\
-Data augmentation schedules for compression: trains image classifiers through a
-table of stages, each with its own sparsity and its own strength of RandAugment."""
-
-OPTIONS = """\
-Options are read from config files and the command line; the later wins.
-  --config FILE          a config file; --print_config shows what was read
-  --stages '[...]'       the table: epochs, sparsity, magnitude, auxiliary, lr
-  --epochs_scale X       every row's epochs times X
-  --init_from.path FILE  start a new run from the network of another
-  --ckpt_path FILE       {checkpoint}
-  --model.KEY VALUE      network and training; --model.help PrunedClassifier
-  --data.KEY VALUE       the images; --data.help ImageData
-  --trainer.KEY VALUE    devices, precision and more of Lightning's Trainer"""
 
 
 def _parse_stages(given: Any) -> Stages:
@@ -72,35 +56,6 @@ class SaveConfig(SaveConfigCallback):
             self.config = self.config.clone()
             self.config["ckpt_path"] = None
             super().setup(trainer, pl_module, stage)
-
-
-class Commands(Trainer):
-    """Lightning's Trainer: devices, precision, loggers and more."""
-
-    # --help shows the first lines of these methods, Lightning's own are cut there
-
-    def fit(self, *args: Any, **kwargs: Any) -> None:
-        """Train and prune through the table of stages."""
-        super().fit(*args, **kwargs)
-
-    def validate(self, *args: Any, **kwargs: Any) -> Any:
-        """Score a checkpoint on the validation images."""
-        return super().validate(*args, **kwargs)
-
-    def test(self, *args: Any, **kwargs: Any) -> Any:
-        """Score a checkpoint on the test images."""
-        return super().test(*args, **kwargs)
-
-    def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Write predictions.csv for the test images."""
-        return super().predict(*args, **kwargs)
-
-    def plan(self, weights_only: bool | None = None) -> None:
-        """Print what fit would do, without training.
-
-        Args:
-            weights_only: Not used; here so that every config of fit is one of plan.
-        """
 
 
 class Command(LightningCLI):
@@ -177,8 +132,9 @@ class Command(LightningCLI):
             plugins=[*_as_list(config.trainer.plugins), AtomicCheckpointIO()],
             **kwargs,
         )
-        if self.subcommand == "fit":
+        if self.subcommand == "fit" and trainer.local_rank == 0:  # the others wait until the first has downloaded
             self.datamodule.check_batch_size(trainer.world_size)
+            self.datamodule.load()
         return trainer
 
     def fit(self, model: LightningModule, **kwargs: Any) -> None:
@@ -282,7 +238,7 @@ def main(args: ArgsType = None) -> None:
                 "num_sanity_val_steps": 0,
                 "use_distributed_sampler": False,
             },
-            parser_kwargs=_parser_kwargs(),
+            parser_kwargs=parser_kwargs(Command.subcommands()),
             args=args,
         )
     except Exception as error:
@@ -291,25 +247,6 @@ def main(args: ArgsType = None) -> None:
             raise
         print(f"{command}: {mistake}", file=sys.stderr)
         sys.exit(2)
-
-
-class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Leaves the lines of a description as they are."""
-
-
-def _parser_kwargs() -> dict[str, Any]:
-    """Return what --help and --version say, by command."""
-    common: dict[str, Any] = {"exit_on_error": False, "formatter_class": _Help}
-    kwargs = common | {"prog": "dasc", "version": __version__, "description": ABOUT}
-    for name in Command.subcommands():
-        what = str(getattr(Commands, name).__doc__).partition("\n")[0]
-        checkpoint, example = ("what to score; or best, or last", " --ckpt_path best")
-        if name in ("fit", "plan"):
-            checkpoint, example = ("continue its run; or last", "")
-        example = f"dasc {name} --config configs/prune_decay.yaml{example}"
-        description = f"{what}\n\n  {example}\n\n{OPTIONS.format(checkpoint=checkpoint)}"
-        kwargs[name] = common | {"usage": f"dasc {name} [options]", "description": description}
-    return kwargs
 
 
 def _processes(trainer: Any) -> int:

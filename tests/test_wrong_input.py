@@ -1,11 +1,13 @@
 """What a user gets wrong is said in one sentence, with exit status 2, before anything is trained or written."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from dasc.cli import main
+from tests.support.files import make_folder, truncate
 
 TABLE = "--stages=[{epochs: 1}, {%s}]"
 CASES = {
@@ -42,6 +44,22 @@ CASES = {
     "a missing checkpoint to start from": ("--init_from.path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
     "a truncated checkpoint": ("--ckpt_path=truncated.ckpt", "may be truncated"),
     "a checkpoint of no dasc run": ("--ckpt_path=foreign.ckpt", "not a checkpoint of a dasc run"),
+    "a folder that is missing": ("--data.dataset=folder --data.root=nowhere", "there is no folder nowhere/train"),
+    "a folder that is empty": ("--data.dataset=folder --data.root=empty", "empty/train has no class folders"),
+    "a class that train lacks": ("--data.dataset=folder --data.root=strange", "val has a class 'emu' that", "lacks"),
+    "a file that is no image": (
+        "--data.dataset=folder --data.root=broken --data.batch_size=4",
+        "broken/train/cat/001.png cannot be read as an image",
+    ),
+    "a data set that is not there": (
+        "--data.dataset=cifar10",
+        "set data.root to where it lies, or data.download to true",
+    ),
+    "a training set larger than there is": ("--data.train_size=5000", "train_size is 5000, there are 1149"),
+    "another network's name": (
+        "--model.network=TorchvisionNetwork --model.network.name=mobilenetv2",
+        "unknown torchvision network 'mobilenetv2': did you mean mobilenet_v2",
+    ),
     "a missing config": ("--config=nowhere.yaml", "nowhere.yaml"),
 }
 
@@ -61,7 +79,11 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     torch.save({"a": torch.zeros(9)}, tmp_path / "foreign.ckpt")
     (tmp_path / "truncated.ckpt").write_bytes((tmp_path / "foreign.ckpt").read_bytes()[:300])
-    said = sentence(["fit", "--config", str(tiny), wrong], capsys)
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    make_folder(tmp_path / "strange", {"train": {"cat": 2, "dog": 2}, "val": {"cat": 1, "emu": 1}})
+    make_folder(tmp_path / "broken", {"train": {"cat": 20, "dog": 20}})
+    truncate(tmp_path / "broken" / "train" / "cat" / "001.png")
+    said = sentence(["fit", "--config", str(tiny), *re.split(" (?=--)", wrong)], capsys)
     assert said.startswith("dasc fit: ")
     assert all(part in said for part in parts), said
     assert not (tmp_path / "lightning_logs").exists()

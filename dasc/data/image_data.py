@@ -127,21 +127,28 @@ class ImageData(LightningDataModule):
         """Download what is missing, in one process of each machine."""
         self._read()
 
+    def load(self) -> None:
+        """Read the images, and decode those that are to lie in memory.
+
+        Raises:
+            UserError: A file is no image, or the images cannot be cropped as asked for.
+        """
+        sets = self._read()
+        if not self.mean:
+            self.mean, self.std = mean_and_std(sets["train"], self.image_size)
+        for name, part in sets.items():
+            if self._resident or isinstance(part, ImageSet):
+                sets[name] = in_memory(part, self.image_size)
+        if self.crop == "resize" and isinstance(sets["train"], ImageSet):
+            raise UserError("crop: resize needs images streamed from files: set on_device to false, or crop to pad")
+
     def setup(self, stage: str) -> None:
         """Bring the images to where they are used."""
         if stage == "fit":
             self.check_batch_size(self._world_size)
-        sets = self._read()
-        if not self.mean:
-            self.mean, self.std = mean_and_std(sets["train"], self.image_size)
-        total = bytes_of(sum(self.counts().values()), self.image_size)
-        resident = total < DEVICE_LIMIT if self.on_device == "auto" else self.on_device
-        for name, part in sets.items():
-            if resident or isinstance(part, ImageSet):
-                part = in_memory(part, self.image_size)
-                self._sets[name] = part.to(self._device) if resident else part
-        if self.crop == "resize" and isinstance(self._sets["train"], ImageSet):
-            raise UserError("crop: resize needs images streamed from files: set on_device to false, or crop to pad")
+        self.load()
+        if self._resident:
+            self._sets = {n: part.to(self._device) for n, part in self._sets.items() if isinstance(part, ImageSet)}
         self._mean = torch.tensor(self.mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(self.std, device=self._device).view(1, 3, 1, 1)
         self._randaugment = RandAugment(*self.image_size, device=self._device)
@@ -189,6 +196,12 @@ class ImageData(LightningDataModule):
             test = self._sets["test"]
             self.test_paths = test.paths if isinstance(test, FileSet) else None
         return self._sets
+
+    @property
+    def _resident(self) -> bool:
+        if self.on_device == "auto":
+            return bytes_of(sum(self.counts().values()), self.image_size) < DEVICE_LIMIT
+        return self.on_device
 
     @property
     def _crop(self) -> str:

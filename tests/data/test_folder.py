@@ -93,15 +93,17 @@ def test_a_carved_test_part_does_not_depend_on_the_seed_of_the_split(tmp_path: P
 
 
 @pytest.mark.parametrize("on_device", [True, False])
-def test_a_part_may_lack_a_class_and_keeps_the_numbers(on_device: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty_folder", [True, False])
+def test_a_part_may_lack_a_class_and_keeps_the_numbers(empty_folder: bool, on_device: bool, tmp_path: Path) -> None:
     files = make_folder(tmp_path, {"train": {"cat": 20, "dog": 20, "eel": 20}, "val": {"cat": 2, "eel": 3}})
-    (tmp_path / "val" / "dog").mkdir()
+    if empty_folder:
+        (tmp_path / "val" / "dog").mkdir()
     data = ready(tmp_path, on_device=on_device, num_workers=0)
     assert torch.cat([batch.targets for batch in data.val_dataloader()]).tolist() == [0, 0, 2, 2, 2]
     assert seen(data, "val") == counter(files["val"])
 
 
-@pytest.mark.parametrize("suffixes", [(".png", ".jpg", ".JPEG"), (".bmp", ".webp", ".PNG")])
+@pytest.mark.parametrize("suffixes", [(".png", ".jpg", ".JPEG"), (".bmp", ".webp", ".PNG"), (".JPG",)])
 def test_files_of_several_formats_are_mixed(suffixes: tuple[str, ...], tmp_path: Path) -> None:
     files = make_folder(tmp_path, {part: TWO for part in ("train", "val", "test")}, suffixes=suffixes)
     (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")

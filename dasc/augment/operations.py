@@ -47,14 +47,20 @@ class Operation:
     parameter: Parameter | None = None
     signed: bool = False
 
-    def parameters(self, height: int, width: int) -> Tensor:
+    def parameters(self, height: int, width: int, translate: int | None = None) -> Tensor:
         """Return the parameter by bin and sign, float64 (31, 2): as it is, and negative where the operation has a sign.
 
         The values are float64 copies of float32 ones: that is how torchvision reads its own table.
+
+        Args:
+            height: Height of the images.
+            width: Width of the images.
+            translate: Pixels that translations reach at M = 30; None: 150/331 of the side.
         """
         if self.parameter is None:
             return torch.zeros(BINS, 2, dtype=torch.float64)
-        values = self.parameter(height, width).double()
+        limited = translate is not None and self.name.startswith("Translate")
+        values = (_constant(0.0, float(translate or 0)) if limited else self.parameter)(height, width).double()
         return torch.stack([values, -values if self.signed else values], dim=1)
 
 

@@ -38,6 +38,8 @@ class ImageData(LightningDataModule):
         batch_size: Images of one optimizer step over all processes.
         eval_batch_size: Images of one evaluation batch over all processes, about.
         magnitude: RandAugment's M: 0..30, `random` or `none`. A run of `dasc` sets it from the table of stages.
+        translate: Pixels that RandAugment's translations reach at M = 30; None: 150/331 of the side, as in torchvision.
+            RandAugment's own code for CIFAR has 10.
         image_size: Height and width that images are brought to; None: those of the set (224 for imagenet), or of a
             folder's first image.
         crop: How training images are cropped: `pad` shifts them by up to an eighth of their side, `resize` takes a
@@ -62,6 +64,7 @@ class ImageData(LightningDataModule):
         batch_size: int = 128,
         eval_batch_size: int = 1024,
         magnitude: Magnitude = "none",
+        translate: int | None = None,
         image_size: int | None = None,
         crop: Literal["pad", "resize", "none"] | None = None,
         flip: bool | None = None,
@@ -73,7 +76,9 @@ class ImageData(LightningDataModule):
         super().__init__()
         if dataset not in DATASETS and dataset != "folder":
             raise UserError(one_of("data set", dataset, [*DATASETS, "folder"]))
-        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "image_size": image_size or 1}
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        sizes |= {} if image_size is None else {"image_size": image_size}
+        sizes |= {} if translate is None else {"translate": translate}
         for name, size in sizes.items():
             if size < 1:
                 raise UserError(f"{name} is {size}: write a whole number, at least 1")
@@ -84,6 +89,7 @@ class ImageData(LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.magnitude = magnitude
+        self.translate = translate
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
         self.crop = crop
         self.flip = self._info.flip if flip is None else flip
@@ -102,7 +108,7 @@ class ImageData(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
-        names = ("dataset", "num_classes", "batch_size", "crop", "flip", "train_size", "split_seed")
+        names = ("dataset", "num_classes", "batch_size", "crop", "flip", "translate", "train_size", "split_seed")
         return {name: getattr(self, name) for name in names} | {"image_size": list(self.image_size)}
 
     def counts(self) -> dict[str, int]:
@@ -151,7 +157,7 @@ class ImageData(LightningDataModule):
             self._sets = {n: part.to(self._device) for n, part in self._sets.items() if isinstance(part, ImageSet)}
         self._mean = torch.tensor(self.mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(self.std, device=self._device).view(1, 3, 1, 1)
-        self._randaugment = RandAugment(*self.image_size, device=self._device)
+        self._randaugment = RandAugment(*self.image_size, self._device, self.translate)
 
     def train_dataloader(self) -> Loader:
         """Return the training batches of this process."""

@@ -162,3 +162,27 @@ def test_a_translation_moves_the_picture_once_and_the_sign_turns_it_around() -> 
         got = augment(images, draws._replace(negative=torch.full((2, 2), negative)), 30)
         assert got[0].nonzero().tolist() == [[channel, 16, 16 + sign * offset] for channel in range(3)]
         assert got[1].nonzero().tolist() == [[channel, 16 + sign * offset, 16] for channel in range(3)]
+
+
+def test_translations_reach_as_many_pixels_as_asked_for() -> None:
+    column = torch.zeros(31, 3, 32, 32, dtype=torch.uint8)
+    column[:, :, :, 0] = 200
+    everything = torch.full((31,), NUMBER["TranslateX"])
+    bins, positive = torch.arange(31), torch.zeros(31, dtype=torch.bool)
+    moved = RandAugment(32, 32, translate=10).apply(column, everything, bins, positive)
+    assert moved[:, 0, 5].argmax(1).tolist() == [int(10 * bin_ / 30) for bin_ in range(31)]
+    moved = RandAugment(32, 32).apply(column, everything, bins, positive)
+    assert moved[30, 0, 5].argmax() == 14
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("size", [32, 224])
+def test_a_gpu_differs_by_one_grey_level_on_one_pixel_in_a_hundred_at_most(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.rand(256, 3, size, size, generator=generator) ** 2 * 256).to(torch.uint8)
+    draws = draw(256, generator)
+    here = RandAugment(size, size)(images, draws, "random")
+    there = RandAugment(size, size, "cuda")(images.cuda(), draws, "random").cpu()
+    difference = (here.int() - there.int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() <= 0.01

@@ -142,8 +142,9 @@ def test_a_random_part_is_not_taken_of_resident_images(dataset: str, tmp_path: P
         assert loaders(ready("cpu", **settings, on_device=False)) == {StreamedLoader}
 
 
-def test_digits_are_brought_to_the_size_that_is_asked_for() -> None:
-    small, large = (ready("cpu", crop="none", image_size=size) for size in (None, 16))
+@pytest.mark.parametrize("on_device", [True, False])
+def test_digits_are_brought_to_the_size_that_is_asked_for(on_device: bool) -> None:
+    small, large = (ready("cpu", crop="none", image_size=size, on_device=on_device) for size in (None, 16))
     assert (small.image_size, large.image_size) == ((8, 8), (16, 16))
     for before, after in zip(small.test_dataloader(), large.test_dataloader(), strict=True):
         assert torch.equal(after.images, F.resize(before.images, [16, 16], antialias=True))

@@ -20,13 +20,13 @@ class PrunedClassifier(Classifier):
     The masks are buffers, made with the module and all True at first; `L1Pruning` sets them as a stage starts.
 
     Args:
-        network: See `Classifier`.
-        stages: See `Classifier`.
+        network: Maps normalised images (B, 3, H, W) to logits (B, num_classes); keeps its constructor's arguments.
+        stages: The table of stages.
         scope: Whether weights are compared within their `layer`, or across all layers (`global`).
         skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
-        optimizer: See `Classifier`.
-        label_smoothing: See `Classifier`.
-        compile: See `Classifier`.
+        optimizer: Makes the optimizer from the parameters; its learning rate is the peak of stages that name none.
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        compile: Whether the network is compiled by `torch.compile`.
 
     Raises:
         UserError: A name in `skip` is no layer, or what `Classifier` raises.

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from dasc.errors import UserError
 
+_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises of a file that is no image."""
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels of the file."""
 
@@ -79,16 +82,24 @@ def random_box(height: int, width: int, generator: torch.Generator) -> Box:
 def _opened(path: str) -> Image.Image:
     try:
         return Image.open(path)
-    except (OSError, ValueError, SyntaxError) as error:
+    except _BROKEN as error:
         raise _no_image(path, error) from None
 
 
 def _resized(image: Image.Image, size: tuple[int, int], box: Box, path: str) -> Tensor:
     try:
-        colour = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
-    except (OSError, ValueError, SyntaxError) as error:
+        colour = _in_colour(image).resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
+    except _BROKEN as error:
         raise _no_image(path, error) from None
     return torch.from_numpy(np.array(colour)).permute(2, 0, 1)
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255 instead of scaling them
+        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257 + 0.5).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def _no_image(path: str, error: Exception) -> UserError:

@@ -82,6 +82,9 @@ class ImageData(LightningDataModule):
         for name, size in sizes.items():
             if size < 1:
                 raise UserError(f"{name} is {size}: write a whole number, at least 1")
+        if num_workers is not None and num_workers < 0:
+            raise UserError(f"num_workers is {num_workers}: write a whole number, at least 0")
+        root = str(Path(root).expanduser())
         self._info = folder_info(Path(root)) if dataset == "folder" else DATASETS[dataset]
         self.dataset = dataset
         self.root = root

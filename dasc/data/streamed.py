@@ -1,5 +1,6 @@
 """Loaders over image files: workers decode and crop to uint8, everything else happens on the device."""
 
+import traceback
 from collections.abc import Iterator
 
 import torch
@@ -108,5 +109,6 @@ class StreamedLoader:
             for number, (images, targets, places) in enumerate(loader):
                 yield Batch(images, targets, places, number)
         except UserError as error:
-            # a worker's error comes with its traceback in front
+            # a worker's error comes with its traceback in front; what the frames hold keeps the workers alive
+            traceback.clear_frames(error.__traceback__)
             raise UserError(str(error).strip().rsplit("UserError: ", 1)[-1]) from None

@@ -223,3 +223,25 @@ def test_a_file_that_is_no_image_is_one_sentence_with_its_path(
     assert said.endswith("): repair or remove it")
     assert said.count(str(path)) == 1
     assert "\n" not in said
+
+
+def test_sixteen_bits_of_grey_are_scaled_to_eight(tmp_path: Path) -> None:
+    grey = (np.arange(64 * 64, dtype=np.uint16) * 16).reshape(64, 64)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    decoded = pixels(decode_whole(str(tmp_path / "deep.png"), (64, 64)))
+    assert np.array_equal(decoded[..., 0], np.round(grey / 65535 * 255).astype(np.uint8))
+
+
+def test_a_palette_with_transparency_is_decoded_by_its_colours(tmp_path: Path) -> None:
+    image = Image.new("P", (16, 16), 1)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.save(tmp_path / "palette.png", transparency=bytes([0, 128]))
+    decoded = pixels(decode_whole(str(tmp_path / "palette.png"), (16, 16)))
+    assert np.unique(decoded.reshape(-1, 3), axis=0).tolist() == [[0, 255, 0]]
+
+
+def test_an_image_too_large_to_be_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(save(noise(16, 16, 3), tmp_path / "bomb.png"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"bomb\.png cannot be read as an image"):
+        decode_whole(path, (16, 16))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from dasc.data import ImageData
 from dasc.modules import Classifier, PrunedClassifier
-from dasc.networks import Count, count, describe_network, macs_per_weight
+from dasc.networks import Count, count, describe_network, macs_per_weight, short
 from dasc.seeding import run_seed
 from dasc.sparsity import Scope
 from dasc.stages import Stage
@@ -142,20 +142,12 @@ def _table(stages: list[PlannedStage]) -> Table:
         table.add_column(name, justify="right", overflow="fold")  # a number too wide is broken, never cut
     for number, stage in enumerate(stages, start=1):
         cells = [str(number), f"{stage.first}-{stage.last}", f"{stage.row.sparsity:.1%}", _magnitude(stage.row)]
-        cells += [str(stage.row.auxiliary)] * auxiliary + [f"{stage.lr:g}", _short(stage.steps), _short(stage.images)]
-        table.add_row(*cells, _short(stage.parameters), "-" if stage.macs is None else _short(stage.macs))
+        cells += [str(stage.row.auxiliary)] * auxiliary + [f"{stage.lr:g}", short(stage.steps), short(stage.images)]
+        table.add_row(*cells, short(stage.parameters), "-" if stage.macs is None else short(stage.macs))
     steps, images = sum(stage.steps for stage in stages), sum(stage.images for stage in stages)
-    table.add_row("total", str(stages[-1].last), "", "", *[""] * auxiliary, "", _short(steps), _short(images))
+    table.add_row("total", str(stages[-1].last), "", "", *[""] * auxiliary, "", short(steps), short(images))
     return table
 
 
 def _magnitude(row: Stage) -> str:
     return "{} to {}".format(*row.magnitude) if isinstance(row.magnitude, tuple) else str(row.magnitude)
-
-
-def _short(number: int) -> str:
-    """Write all digits of a number below ten million, four of a larger one."""
-    if number < 10**7:
-        return f"{number:,}"
-    unit, letter = max((unit, letter) for unit, letter in ((10**6, "M"), (10**9, "G"), (10**12, "T")) if unit <= number)
-    return f"{number / unit:.4g}{letter}"

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dasc import checkpoint
+from dasc.callbacks.report import show
 from dasc.cli import main
 from dasc.data import stratified_split
 
@@ -180,3 +181,14 @@ def test_load_network_gives_the_pruned_network(run: Path) -> None:
     weights: dict[str, Any] = dict(loaded.network.named_parameters())
     assert all(bool((weights[name][~mask] == 0).all()) for name, mask in loaded.masks.items())
     assert sum(int((~mask).sum()) for mask in loaded.masks.values()) > 0
+
+
+def test_the_table_of_a_large_network_fits_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"stage": 1, "epochs": 200, "sparsity": 0.6, "magnitude": "[14, 4]", "nonzero_macs": 40_551_040}
+    show([row | {"val_accuracy_last": 0.821, "val_accuracy_best": 0.8246, "nonzero_parameters": 269_722}], tmp_path)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert all(cell in shown for cell in ("60.0%", "[14, 4]", "82.10%", "82.46%", "269,722", "40.55M"))

@@ -10,7 +10,7 @@ from rich.table import Table
 from dasc.callbacks.files import write_csv
 from dasc.callbacks.run import image_data, run_folder
 from dasc.modules import Classifier, PrunedClassifier
-from dasc.networks import count, prunable_weights
+from dasc.networks import count, prunable_weights, short
 from dasc.stages import Stages
 
 COLUMNS = (
@@ -126,7 +126,7 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
     """Print the rows of stages.csv as a table, and the command that opens the curves."""
     table = Table(caption="accuracy: validation, last and best epoch; sizes: without zeros")
     for name in ("stage", "epochs", "sparsity", "M", "accuracy", "best", "parameters", "MACs"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         table.add_row(
             str(row["stage"]),
@@ -135,8 +135,8 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
             str(row["magnitude"]),
             _percent(row["val_accuracy_last"]),
             _percent(row["val_accuracy_best"]),
-            f"{row['nonzero_parameters']:,}",
-            f"{row['nonzero_macs']:,}",
+            short(row["nonzero_parameters"]),
+            short(row["nonzero_macs"]),
         )
     console = Console()
     console.print(f"Run: {folder}", soft_wrap=True, highlight=False)

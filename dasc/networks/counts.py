@@ -57,5 +57,13 @@ def count(network: nn.Module, image_size: tuple[int, int]) -> Count:
     )
 
 
+def short(number: int) -> str:
+    """Write all digits of a number below ten million, four of a larger one."""
+    if number < 10**7:
+        return f"{number:,}"
+    unit, letter = max((unit, letter) for unit, letter in ((10**6, "M"), (10**9, "G"), (10**12, "T")) if unit <= number)
+    return f"{number / unit:.4g}{letter}"
+
+
 def _zeros(weight: Tensor) -> int:
     return weight.numel() - int(torch.count_nonzero(weight.detach()))

@@ -22,6 +22,29 @@ class Order(Protocol):
         """Return this process's share of every batch, int64."""
 
 
+class OrderedLoader:
+    """What Lightning asks of a loader.
+
+    Args:
+        order: Which images make which batch of this process.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+
+    @property
+    def sampler(self) -> Order:
+        """The order: Lightning calls `loader.sampler.set_epoch` before every epoch."""
+        return self._order
+
+    @property
+    def batch_sampler(self) -> None:
+        """None: Lightning asks every loader that has a sampler."""
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+
 class TrainingOrder:
     """Every epoch in an order of its own, the same on all processes; each takes every `world_size`-th image of a batch.
 

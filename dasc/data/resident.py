@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 
 from dasc.data.batch import Batch
-from dasc.data.order import Order
+from dasc.data.order import Order, OrderedLoader
 from dasc.data.sets import ImageSet
 
 
-class ResidentLoader:
+class ResidentLoader(OrderedLoader):
     """Batches out of a tensor.
 
     Args:
@@ -19,19 +19,7 @@ class ResidentLoader:
 
     def __init__(self, images: ImageSet, order: Order) -> None:
         self._images = images
-        self._order = order
-
-    @property
-    def sampler(self) -> Order:
-        """The order: Lightning calls `loader.sampler.set_epoch` before every epoch."""
-        return self._order
-
-    @property
-    def batch_sampler(self) -> None:
-        """None: Lightning asks every loader that has a sampler."""
-
-    def __len__(self) -> int:
-        return len(self._order)
+        super().__init__(order)
 
     def __iter__(self) -> Iterator[Batch]:
         device = self._images.targets.device

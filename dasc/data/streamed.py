@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dasc.data.batch import Batch
 from dasc.data.decode import decode_crop, decode_whole
-from dasc.data.order import Order
+from dasc.data.order import Order, OrderedLoader
 from dasc.data.sets import FileSet
 from dasc.errors import UserError
 from dasc.seeding import mix
@@ -52,7 +52,7 @@ class _Keys(Sampler[list[Key]]):
             yield [(place, mix(self._seed, place)) for place in batch.tolist()]
 
 
-class StreamedLoader:
+class StreamedLoader(OrderedLoader):
     """Batches of decoded images, in an order that somebody else decides.
 
     Args:
@@ -77,23 +77,11 @@ class StreamedLoader:
         num_workers: int,
         pin_memory: bool,
     ) -> None:
-        self._order = order
+        super().__init__(order)
         self._seed = seed
         self._decoded = _Decoded(files, size, random_crop, margin)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
-
-    @property
-    def sampler(self) -> Order:
-        """The order: Lightning calls `loader.sampler.set_epoch` before every epoch."""
-        return self._order
-
-    @property
-    def batch_sampler(self) -> None:
-        """None: Lightning asks every loader that has a sampler."""
-
-    def __len__(self) -> int:
-        return len(self._order)
 
     def __iter__(self) -> Iterator[Batch]:
         # a generator: workers start at the first batch, after Lightning has set the epoch

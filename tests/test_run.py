@@ -192,3 +192,12 @@ def test_the_table_of_a_large_network_fits_the_terminal(
     shown = capsys.readouterr().out
     assert "…" not in shown
     assert all(cell in shown for cell in ("60.0%", "[14, 4]", "82.10%", "82.46%", "269,722", "40.55M"))
+
+
+def test_an_epoch_without_validation_has_no_accuracy_of_another(tiny: Path, tmp_path: Path) -> None:
+    stages = "--stages=[{epochs: 2}, {epochs: 1, sparsity: 0.2}, {epochs: 1, sparsity: 0.4}]"
+    main(["fit", "--config", str(tiny), stages, "--trainer.check_val_every_n_epoch=2"])
+    table = rows(tmp_path / "lightning_logs" / "version_0" / "stages.csv")
+    accuracies = [value for _, value in scalars(tmp_path / "lightning_logs" / "version_0")["val/accuracy"]]
+    assert [row["val_accuracy_last"] for row in table] == [f"{accuracies[0]:.6g}", "", f"{accuracies[1]:.6g}"]
+    assert [row["best_epoch"] for row in table] == ["2", "", "4"]

@@ -46,6 +46,7 @@ class StageReport(Callback):
         self._rows: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"stage": None, "accuracy": None, "epoch": None}
         self._folder: Path | None = None
+        self._validated: int | None = None
         self.is_best = False
         """Whether the epoch that ends is the best of its stage so far."""
 
@@ -67,11 +68,16 @@ class StageReport(Callback):
         if trainer.is_global_zero:
             self._write()
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember which epoch was validated."""
+        self._validated = trainer.current_epoch
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the best epoch; where the stage ends, write its row."""
         assert isinstance(pl_module, Classifier)
         epoch = trainer.current_epoch
-        accuracy = trainer.callback_metrics.get("val/accuracy")
+        # an epoch without validation must not be given the accuracy of the one before it
+        accuracy = trainer.callback_metrics.get("val/accuracy") if self._validated == epoch else None
         self._remember(epoch, None if accuracy is None else float(accuracy))
         if self._stages.ends_at(epoch) and trainer.is_global_zero:
             self._rows = [*self._rows, self._row(trainer, pl_module, accuracy)]
@@ -109,7 +115,7 @@ class StageReport(Callback):
             "magnitude": str(row.dump().get("magnitude", "none")),
             "lr": peak,
             "val_accuracy_last": None if accuracy is None else round(float(accuracy), 6),
-            "val_accuracy_best": None if accuracy is None else round(self._best["accuracy"], 6),
+            "val_accuracy_best": None if self._best["accuracy"] is None else round(self._best["accuracy"], 6),
             "best_epoch": self._best["epoch"],
             "parameters": sizes.parameters,
             "nonzero_parameters": sizes.nonzero_parameters,
@@ -141,7 +147,8 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
     console = Console()
     console.print(f"Run: {folder}", soft_wrap=True, highlight=False)
     console.print(table)
-    console.print(f"Curves: tensorboard --logdir {folder.parent}", soft_wrap=True, highlight=False)
+    if any(folder.glob("events.out.tfevents.*")):
+        console.print(f"Curves: tensorboard --logdir {folder.parent}", soft_wrap=True, highlight=False)
 
 
 def _percent(share: float | None) -> str:

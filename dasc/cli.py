@@ -120,6 +120,7 @@ class Command(LightningCLI):
         config = self.config_init[self.subcommand]
         self.root = Path(config.trainer.default_root_dir or ".")
         self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
+        self.epochs_done, self.rows = self._progress()
         if self.subcommand in ("fit", "plan") and self.ckpt_path is None and config.init_from is not None:
             start_from(self.model, config.init_from)
         if self.subcommand == "plan":
@@ -139,12 +140,10 @@ class Command(LightningCLI):
 
     def fit(self, model: LightningModule, **kwargs: Any) -> None:
         """Train, or show the table of a run that has nothing left to do."""
-        if self.ckpt_path is not None:
-            meta = checkpoint.read(self.ckpt_path)["dasc"]
-            if meta["epochs_done"] >= self.model.stages.total_epochs:
-                print(f"{self.ckpt_path} has all {meta['epochs_done']} epochs of its table behind it")
-                show(meta["rows"], self.ckpt_path.parent.parent)
-                return
+        if self.ckpt_path is not None and self.epochs_done >= self.model.stages.total_epochs:
+            print(f"{self.ckpt_path} has all {self.epochs_done} epochs of its table behind it")
+            show(self.rows, self.ckpt_path.parent.parent)
+            return
         self.trainer.fit(model, **kwargs)
 
     def predict(self, model: LightningModule, **kwargs: Any) -> None:
@@ -158,7 +157,7 @@ class Command(LightningCLI):
         epoch = epoch_of(datamodule.counts()["train"], datamodule.batch_size, limit, trainer.accumulate_grad_batches)
         print_plan(model, datamodule, epoch)
         if self.ckpt_path is not None:
-            print(f"{self.ckpt_path} has {checkpoint.read(self.ckpt_path)['dasc']['epochs_done']} epochs behind it")
+            print(f"{self.ckpt_path} has {self.epochs_done} epochs behind it")
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self.ckpt_path}
@@ -182,6 +181,13 @@ class Command(LightningCLI):
             print(f"No run under {self.root / runs.LOGS} can be continued by this config: starting a new one")
         return path
 
+    def _progress(self) -> tuple[int, list[dict[str, Any]]]:
+        """Return the epochs and the finished rows that the run to continue has behind it."""
+        if self.ckpt_path is None:
+            return 0, []
+        recorded = checkpoint.read(self.ckpt_path)["dasc"]
+        return recorded["epochs_done"], recorded.get("rows", [])
+
     def _current(self) -> dict[str, Any]:
         current: dict[str, Any] = self.model.describe() | {"data": self.datamodule.describe()}
         return current
@@ -192,9 +198,8 @@ class Command(LightningCLI):
         folder = None if self.ckpt_path is None else runs.folder_of(self.ckpt_path.absolute())
         if folder is None:
             return TensorBoardLogger(self.root, name=runs.LOGS, default_hp_metric=False)
-        done = checkpoint.read(folder / "checkpoints" / "last.ckpt")["dasc"]["epochs_done"]
         return TensorBoardLogger(  # curves beyond the checkpoint are drawn again
-            folder.parent.parent, name=runs.LOGS, version=folder.name, default_hp_metric=False, purge_step=done
+            *(folder.parent.parent, runs.LOGS, folder.name), default_hp_metric=False, purge_step=self.epochs_done
         )
 
     def _callbacks(self, trainer: Any) -> list[Callback]:

@@ -77,8 +77,9 @@ class StageReport(Callback):
         assert isinstance(pl_module, Classifier)
         epoch = trainer.current_epoch
         # an epoch without validation must not be given the accuracy of the one before it
-        accuracy = trainer.callback_metrics.get("val/accuracy") if self._validated == epoch else None
-        self._remember(epoch, None if accuracy is None else float(accuracy))
+        metric = trainer.callback_metrics.get("val/accuracy") if self._validated == epoch else None
+        accuracy = None if metric is None else float(metric)
+        self._remember(epoch, accuracy)
         if self._stages.ends_at(epoch) and trainer.is_global_zero:
             self._rows = [*self._rows, self._row(trainer, pl_module, accuracy)]
             self._write()
@@ -97,7 +98,7 @@ class StageReport(Callback):
         if self.is_best:
             self._best |= {"accuracy": accuracy, "epoch": epoch + 1}
 
-    def _row(self, trainer: Trainer, module: Classifier, accuracy: Any) -> dict[str, Any]:
+    def _row(self, trainer: Trainer, module: Classifier, accuracy: float | None) -> dict[str, Any]:
         k = self._stages.stage_at(trainer.current_epoch)
         row = self._stages[k]
         sizes = count(module.network, image_data(trainer).image_size)
@@ -114,7 +115,7 @@ class StageReport(Callback):
             "sparsity_all_parameters": round(1 - sizes.nonzero_parameters / sizes.parameters, 6),
             "magnitude": str(row.dump().get("magnitude", "none")),
             "lr": peak,
-            "val_accuracy_last": None if accuracy is None else round(float(accuracy), 6),
+            "val_accuracy_last": None if accuracy is None else round(accuracy, 6),
             "val_accuracy_best": None if self._best["accuracy"] is None else round(self._best["accuracy"], 6),
             "best_epoch": self._best["epoch"],
             "parameters": sizes.parameters,

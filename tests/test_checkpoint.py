@@ -15,6 +15,7 @@ from dasc.errors import UserError
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
+from tests.support.training import bare_trainer
 
 TABLE: list[dict[str, Any]] = [
     {"epochs": 1, "magnitude": [9, 3]},
@@ -33,13 +34,7 @@ class Save(Callback):
 
 def fit(module: Classifier, epochs: int, path: Path) -> None:
     pruning = [L1Pruning(module.stages)] if isinstance(module, PrunedClassifier) else []
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+    trainer = bare_trainer(
         max_epochs=epochs,
         limit_train_batches=2,
         limit_val_batches=0,

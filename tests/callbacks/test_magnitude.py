@@ -10,6 +10,7 @@ from dasc.errors import UserError
 from dasc.modules import Classifier
 from dasc.networks import CifarResNet
 from dasc.stages import Magnitude, Stages
+from tests.support.training import bare_trainer
 
 TABLE: list[dict[str, Any]] = [
     {"epochs": 1, "magnitude": 14},
@@ -33,13 +34,7 @@ class Watch(Callback):
 
 
 def trainer(epochs: int, *callbacks: Callback) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+    return bare_trainer(
         max_epochs=epochs,
         limit_train_batches=2,
         limit_val_batches=0,

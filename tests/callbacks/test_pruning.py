@@ -13,6 +13,7 @@ from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet
 from dasc.sparsity import Scope
 from dasc.stages import Stages
+from tests.support.training import bare_trainer
 
 TABLE = [{"epochs": 2}, {"epochs": 2, "sparsity": 0.3}, {"epochs": 1, "sparsity": 0.3}, {"epochs": 2, "sparsity": 0.7}]
 ASKED = [0.0, 0.0, 0.3, 0.3, 0.3, 0.7, 0.7]
@@ -21,13 +22,7 @@ Masks = dict[str, Tensor]
 
 
 def trainer(epochs: int, *callbacks: Callback) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+    return bare_trainer(
         max_epochs=epochs,
         limit_train_batches=2,
         limit_val_batches=0,

@@ -14,6 +14,7 @@ from dasc.errors import UserError
 from dasc.modules import Classifier
 from dasc.networks import CifarResNet
 from dasc.stages import Magnitude, Stages
+from tests.support.training import bare_trainer
 
 TRAIN = 1149
 
@@ -154,13 +155,7 @@ class Recording(Classifier):
 def test_a_fit_augments_the_training_images_and_not_the_validation_images() -> None:
     data = ImageData(batch_size=128, magnitude=30)
     module = Recording(Stages.parse([{"epochs": 2}]))
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+    trainer = bare_trainer(
         max_epochs=2,
         limit_train_batches=2,
     )

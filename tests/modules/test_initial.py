@@ -11,6 +11,7 @@ from dasc.errors import UserError
 from dasc.modules import Classifier, InitFrom, PrunedClassifier, start_from
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
+from tests.support.training import bare_trainer
 
 
 class Saved(NamedTuple):
@@ -29,13 +30,7 @@ def stages(sparsity: float) -> Stages:
 
 
 def fit(module: Classifier, batches: int = 2) -> Trainer:
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+    trainer = bare_trainer(
         max_epochs=1,
         limit_train_batches=batches,
         limit_val_batches=0,

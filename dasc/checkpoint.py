@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dasc.errors import UserError
-from dasc.networks import build_network
+from dasc.networks import build_network, set_auxiliary_blocks
 
 FORMAT = 1
 
@@ -60,6 +60,7 @@ def load_network(path: str | Path) -> LoadedNetwork:
     """
     checkpoint = read(path)
     network = build_network(checkpoint["dasc"]["network"])
+    set_auxiliary_blocks(network, checkpoint["dasc"].get("auxiliary", 0))
     try:
         network.load_state_dict(_below("network.", checkpoint["state_dict"]))
     except RuntimeError as error:

@@ -17,9 +17,11 @@ from dasc.callbacks import (
     AtomicCheckpointIO,
     AugmentedImages,
     Board,
+    DropAuxiliaryLayers,
     L1Pruning,
     MagnitudeDecay,
     PredictionWriter,
+    RecalibrateBatchNorm,
     StageCheckpoint,
     StageProgressBar,
     StageReport,
@@ -75,6 +77,12 @@ class Command(LightningCLI):
             "--epochs_scale", type=float, default=1.0, help="Multiplies every row's epochs; a row keeps one at least."
         )
         parser.add_argument(
+            "--auxiliary_scale",
+            type=float,
+            default=1.0,
+            help="Multiplies every row's auxiliary blocks; a row that has some keeps one at least.",
+        )
+        parser.add_argument(
             "--init_from",
             type=InitFrom | None,
             default=None,
@@ -87,7 +95,9 @@ class Command(LightningCLI):
             help="The checkpoint whose run fit continues, or that is scored: a path, or last for the newest run's. "
             "What is scored may also be best: the best epoch of the newest run's last stage.",
         )
-        parser.link_arguments(("stages", "epochs_scale"), "model.init_args.stages", compute_fn=_scaled)
+        parser.link_arguments(
+            ("stages", "epochs_scale", "auxiliary_scale"), "model.init_args.stages", compute_fn=_scaled
+        )
         parser.link_arguments(
             "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
         )
@@ -103,7 +113,7 @@ class Command(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what the table decides and nothing else may."""
         config = self.config[self.subcommand]
-        total = config.stages.scaled(config.epochs_scale).total_epochs
+        total = config.stages.scaled(config.epochs_scale, config.auxiliary_scale).total_epochs
         if config.trainer.max_epochs not in (None, total):
             raise UserError(
                 f"trainer.max_epochs is {config.trainer.max_epochs}, but the stages have {total} epochs: leave it out, "
@@ -210,8 +220,9 @@ class Command(LightningCLI):
             return given
         stages = self.model.stages
         report = StageReport(stages)
-        ours: list[Callback] = [L1Pruning(stages)] if self.model.prunes else []
-        ours += [MagnitudeDecay(stages), Timing(stages), report]
+        ours: list[Callback] = [DropAuxiliaryLayers(stages)]
+        ours += [L1Pruning(stages)] if self.model.prunes else []
+        ours += [MagnitudeDecay(stages), RecalibrateBatchNorm(stages), Timing(stages), report]
         if trainer.logger is not False:
             ours += [AugmentedImages(stages), Board(stages)]
         if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
@@ -261,8 +272,8 @@ def _processes(trainer: Any) -> int:
     return max(count, 1) * int(trainer.num_nodes)
 
 
-def _scaled(stages: Stages | None, epochs_scale: float) -> Stages | None:
-    return None if stages is None else stages.scaled(epochs_scale)
+def _scaled(stages: Stages | None, epochs_scale: float, auxiliary_scale: float) -> Stages | None:
+    return None if stages is None else stages.scaled(epochs_scale, auxiliary_scale)
 
 
 def _as_list(given: Any) -> list[Any]:

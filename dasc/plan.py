@@ -1,5 +1,6 @@
 """What a run will do, before it is run: the epochs, steps, images and sizes of each stage."""
 
+import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from dasc.data import ImageData
 from dasc.modules import Classifier, PrunedClassifier
-from dasc.networks import Count, count, describe_network, macs_per_weight, short
+from dasc.networks import Count, count, describe_network, macs_per_weight, set_auxiliary_blocks, short
 from dasc.seeding import run_seed
 from dasc.sparsity import Scope
 from dasc.stages import Stage
@@ -37,6 +38,8 @@ class PlannedStage(NamedTuple):
     lr: float
     steps: int
     images: int
+    layers: str
+    """The network's own layers and those of its auxiliary blocks, as `20+20`."""
     parameters: int
     macs: int | None
     """None where it depends on the weights."""
@@ -74,12 +77,12 @@ def sizes_at(sparsity: float, dense: Count, layers: Mapping[str, Prunable], scop
 
 def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch) -> list[PlannedStage]:
     """Return the stages of a module that has not been trained."""
-    dense = count(module.network, image_size)
-    layers = _prunable(module, image_size)
     scope = module.scope if isinstance(module, PrunedClassifier) else "layer"
     own_lr = module.recipe()["optimizer"]["lr"]
+    own = _sizes_with(module, 0, image_size)[0].layers
     planned = []
     for start, row in zip(module.stages.starts, module.stages, strict=True):
+        dense, layers = _sizes_with(module, row.auxiliary, image_size)
         parameters, macs = sizes_at(row.sparsity, dense, layers, scope)
         planned.append(
             PlannedStage(
@@ -89,6 +92,7 @@ def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch
                 lr=own_lr if row.lr is None else row.lr,
                 steps=row.epochs * epoch.steps,
                 images=row.epochs * epoch.images,
+                layers=str(own) if dense.layers == own else f"{own}+{dense.layers - own}",
                 parameters=parameters,
                 macs=macs,
             )
@@ -107,24 +111,29 @@ def print_plan(module: Classifier, data: ImageData, epoch: Epoch) -> None:
     console.print(_table(stages))
 
 
-def _prunable(module: Classifier, image_size: tuple[int, int]) -> dict[str, Prunable]:
+def _sizes_with(module: Classifier, auxiliary: int, image_size: tuple[int, int]) -> tuple[Count, dict[str, Prunable]]:
+    """Return the dense sizes of a network with so many of its blocks, and the layers that are pruned then."""
+    network = copy.deepcopy(module.network)
+    set_auxiliary_blocks(network, auxiliary)
+    dense = count(network, image_size)
     if not isinstance(module, PrunedClassifier):
-        return {}
-    _, macs = macs_per_weight(module.network, image_size)
-    return {name: Prunable(mask.numel(), macs[name]) for name, mask in module.masks.by_name().items()}
+        return dense, {}
+    _, macs = macs_per_weight(network, image_size)
+    masks = {name: mask for name, mask in module.masks.by_name().items() if name in macs}
+    return dense, {name: Prunable(mask.numel(), macs[name]) for name, mask in masks.items()}
 
 
 def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
     network = describe_network(module.network)
     arguments = ", ".join(f"{name} {value}" for name, value in network["init_args"].items())
-    sizes = count(module.network, data.image_size)
+    sizes, _ = _sizes_with(module, 0, data.image_size)
     size = "x".join(map(str, data.image_size))
     images = ", ".join(f"{number:,} {name}" for name, number in data.counts().items())
     pruned = f", pruned with scope {module.scope}" if isinstance(module, PrunedClassifier) else ""
     skipped = f" but for {', '.join(module.skip)}" if isinstance(module, PrunedClassifier) and module.skip else ""
     return {
-        "network": f"{type(module.network).__name__} ({arguments}): {sizes.parameters:,} parameters, "
-        f"{sizes.macs:,} MACs at {size}",
+        "network": f"{type(module.network).__name__} ({arguments}): {sizes.layers} layers, "
+        f"{sizes.parameters:,} parameters, {sizes.macs:,} MACs at {size}",
         "module": f"{type(module).__name__}{pruned}{skipped}",
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
         "run": f"batch size {data.batch_size}, {module.recipe()['optimizer']['class']}, seed {run_seed()}",
@@ -137,12 +146,24 @@ def _table(stages: list[PlannedStage]) -> Table:
         caption += "; with scope global, MACs depend on the weights"
     auxiliary = any(stage.row.auxiliary for stage in stages)
     table = Table(box=None, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
-    names = ["stage", "epochs", "sparsity", "M", *["aux"] * auxiliary, "peak lr", "steps", "images", "params", "MACs"]
+    names = [
+        "stage",
+        "epochs",
+        "sparsity",
+        "M",
+        *["layers"] * auxiliary,
+        "lr",
+        "steps",
+        "images",
+        "params",
+        "MACs",
+    ]
     for name in names:
         table.add_column(name, justify="right", overflow="fold")  # a number too wide is broken, never cut
     for number, stage in enumerate(stages, start=1):
         cells = [str(number), f"{stage.first}-{stage.last}", f"{stage.row.sparsity:.1%}", _magnitude(stage.row)]
-        cells += [str(stage.row.auxiliary)] * auxiliary + [f"{stage.lr:g}", short(stage.steps), short(stage.images)]
+        cells += [stage.layers] * auxiliary
+        cells += [f"{stage.lr:g}", short(stage.steps), short(stage.images)]
         table.add_row(*cells, short(stage.parameters), "-" if stage.macs is None else short(stage.macs))
     steps, images = sum(stage.steps for stage in stages), sum(stage.images for stage in stages)
     table.add_row("total", str(stages[-1].last), "", "", *[""] * auxiliary, "", short(steps), short(images))

@@ -52,17 +52,22 @@ class Masks(nn.Module):
 
     def __init__(self, network: nn.Module, skip: Iterable[str] = ()) -> None:
         super().__init__()
-        weights = prunable_weights(network)
-        skipped: set[str] = set()
-        for layer in skip:
-            covered = {name for name in weights if f"{name}.".startswith(f"{layer}.")}
-            if not covered:
+        self._skip = tuple(skip)
+        for layer in self._skip:
+            if not any(_covers(layer, name) for name in prunable_weights(network)):
                 raise UserError(
                     f"skip names '{layer}', but the network has no convolution or linear layer of that name"
                 )
-            skipped |= covered
+        self.follow(network)
+
+    def follow(self, network: nn.Module) -> None:
+        """Keep to the layers that the network has now: new ones get masks, all True; those that are gone lose them."""
+        weights = prunable_weights(network)
+        known = self.by_name()
+        for name in known.keys() - weights.keys():
+            self._remove(name)
         for name, weight in weights.items():
-            if name not in skipped:
+            if name not in known and not any(_covers(layer, name) for layer in self._skip):
                 self._place(name, torch.ones_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format))
 
     def _place(self, name: str, mask: Tensor) -> None:
@@ -74,14 +79,21 @@ class Masks(nn.Module):
             parent = child
         parent.register_buffer(leaf, mask)
 
+    def _remove(self, name: str) -> None:
+        path, _, leaf = name.rpartition(".")
+        delattr(self.get_submodule(path), leaf)
+        while path and not list(self.get_submodule(path).buffers()):
+            path, _, child = path.rpartition(".")
+            del self.get_submodule(path)._modules[child]
+
     def by_name(self) -> dict[str, Tensor]:
         """Return the masks by the names of their weights."""
         return dict(self.named_buffers())
 
     def weights_of(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """Return the weights of `network` that the masks are for."""
-        weights = prunable_weights(network)
-        return {name: weights[name] for name in self.by_name()}
+        masks = self.by_name()
+        return {name: weight for name, weight in prunable_weights(network).items() if name in masks}
 
     @torch.no_grad()
     def set(self, masks: Mapping[str, Tensor]) -> None:
@@ -100,6 +112,10 @@ class Masks(nn.Module):
         """Return the share of weights that are off."""
         masks = list(self.by_name().values())
         return sum(map(_off, masks)) / max(sum(mask.numel() for mask in masks), 1)
+
+
+def _covers(layer: str, name: str) -> bool:
+    return f"{name}.".startswith(f"{layer}.")
 
 
 def _off(mask: Tensor) -> int:

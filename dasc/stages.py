@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
@@ -121,12 +121,19 @@ class Stages:
         """Return the table as it would be written in YAML."""
         return [row.dump() for row in self.rows]
 
-    def scaled(self, epochs_scale: float) -> "Stages":
-        """Return the table with every row's epochs times `epochs_scale`, rounded half up, at least 1."""
-        if not _is_number(epochs_scale) or not 0 < epochs_scale < math.inf:
-            raise UserError(f"epochs_scale is {epochs_scale}: write a number over 0")
-        return Stages.parse(
-            [row.dump() | {"epochs": max(1, math.floor(row.epochs * epochs_scale + 0.5))} for row in self.rows]
+    def scaled(self, epochs_scale: float = 1.0, auxiliary_scale: float = 1.0) -> "Stages":
+        """Return the table with every row's epochs and auxiliary blocks times a factor.
+
+        They are rounded half up; where there is one it stays at least 1.
+        """
+        for name, scale in (("epochs_scale", epochs_scale), ("auxiliary_scale", auxiliary_scale)):
+            if not _is_number(scale) or not 0 < scale < math.inf:
+                raise UserError(f"{name} is {scale}: write a number over 0")
+        return Stages(
+            [
+                replace(row, epochs=_times(row.epochs, epochs_scale), auxiliary=_times(row.auxiliary, auxiliary_scale))
+                for row in self.rows
+            ]
         )
 
     @property
@@ -204,6 +211,10 @@ _REMEDY = {
     "auxiliary": "write a whole number, at least 0, or leave it out for 0",
     "lr": "write a number over 0, or leave it out for the optimizer's",
 }
+
+
+def _times(count: int, scale: float) -> int:
+    return max(min(count, 1), math.floor(count * scale + 0.5))
 
 
 def _is_int(value: Any) -> bool:

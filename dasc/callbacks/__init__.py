@@ -1,5 +1,6 @@
 """What happens as a run goes through its stages, and what it leaves."""
 
+from dasc.callbacks.auxiliary import DropAuxiliaryLayers
 from dasc.callbacks.board import Board
 from dasc.callbacks.checkpoints import AtomicCheckpointIO, StageCheckpoint
 from dasc.callbacks.images import AugmentedImages
@@ -7,6 +8,7 @@ from dasc.callbacks.magnitude import MagnitudeDecay
 from dasc.callbacks.predictions import PredictionWriter
 from dasc.callbacks.progress import StageProgressBar
 from dasc.callbacks.pruning import L1Pruning
+from dasc.callbacks.recalibrate import RecalibrateBatchNorm
 from dasc.callbacks.report import StageReport
 from dasc.callbacks.timing import Timing
 
@@ -14,9 +16,11 @@ __all__ = (
     "AtomicCheckpointIO",
     "AugmentedImages",
     "Board",
+    "DropAuxiliaryLayers",
     "L1Pruning",
     "MagnitudeDecay",
     "PredictionWriter",
+    "RecalibrateBatchNorm",
     "StageCheckpoint",
     "StageProgressBar",
     "StageReport",

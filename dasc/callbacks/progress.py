@@ -23,7 +23,9 @@ class StageProgressBar(TQDMProgressBar):
         super().on_train_epoch_start(trainer, pl_module)
         epoch = trainer.current_epoch
         k = self._stages.stage_at(epoch)
+        row = self._stages[k]
+        blocks = f"auxiliary {row.auxiliary} | " if row.auxiliary > 0 else ""
         self.train_progress_bar.set_description(
-            f"Stage {k + 1}/{len(self._stages)} | sparsity {self._stages[k].sparsity:g} | "
+            f"Stage {k + 1}/{len(self._stages)} | sparsity {row.sparsity:g} | {blocks}"
             f"M {self._stages.magnitude(epoch)} | epoch {epoch + 1}/{self._stages.total_epochs}"
         )

@@ -16,7 +16,7 @@ from dasc import __version__, checkpoint
 from dasc.data import Batch
 from dasc.errors import UserError
 from dasc.modules.schedule import StageLR
-from dasc.networks import describe_network
+from dasc.networks import auxiliary_blocks, describe_network, set_auxiliary_blocks
 from dasc.seeding import mix, run_seed
 from dasc.stages import Stages
 
@@ -29,6 +29,8 @@ class Classifier(LightningModule):
         stages: The table of stages.
         optimizer: Makes the optimizer from the parameters; its learning rate is the peak of stages that name none.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        recalibrate: Training batches that BatchNorm's running statistics are taken from anew, right after a drop or a
+            pruning step; 0 leaves them to the training.
         compile: Whether the network is compiled by `torch.compile`.
 
     Raises:
@@ -45,16 +47,21 @@ class Classifier(LightningModule):
             p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
         ),
         label_smoothing: float = 0.0,
+        recalibrate: int = 0,
         compile: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing is {label_smoothing}: write a number from 0 to below 1")
-        self._check_table(network, stages)
+        if recalibrate < 0:
+            raise UserError(f"recalibrate is {recalibrate}: write a number of batches, or 0 to leave BatchNorm alone")
+        self._check_table(stages)
+        set_auxiliary_blocks(network, stages[0].auxiliary)
         self.network = network
         self.stages = stages
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
+        self.recalibrate = recalibrate
         self.compile_network = compile
         self._totals: Tensor | None = None
         self._names: tuple[str, ...] = ()
@@ -63,17 +70,16 @@ class Classifier(LightningModule):
         self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": MeanMetric()}, prefix="test/")
         self.test_ece = MulticlassCalibrationError(int(getattr(network, "num_classes", 2)), n_bins=15)
 
-    def _check_table(self, network: nn.Module, stages: Stages) -> None:
+    def _check_table(self, stages: Stages) -> None:
         if not self.prunes and stages[-1].sparsity > 0:
             raise UserError(
                 f"stages ask for sparsity {stages[-1].sparsity}, but {type(self).__name__} does not prune: "
                 "set model to PrunedClassifier"
             )
-        if stages[0].auxiliary > 0:
-            raise UserError(
-                f"stages ask for {stages[0].auxiliary} auxiliary blocks, but {type(network).__name__} has no place for "
-                "them: leave the column out"
-            )
+
+    def set_auxiliary_blocks(self, count: int) -> None:
+        """Bring the network to `count` auxiliary blocks; an optimizer made before knows nothing of it."""
+        set_auxiliary_blocks(self.network, count)
 
     def setup(self, stage: str) -> None:
         """Compile the network for training."""
@@ -162,6 +168,7 @@ class Classifier(LightningModule):
             "module": type(self).__name__,
             "optimizer": {"class": type(optimizer).__name__} | {k: _plain(v) for k, v in settings.items()},
             "label_smoothing": self.label_smoothing,
+            "recalibrate": self.recalibrate,
         }
 
     def describe(self) -> dict[str, Any]:
@@ -191,12 +198,19 @@ class Classifier(LightningModule):
             "processes": self.trainer.world_size,
         }
         done = progress.processed  # type: ignore[attr-defined]  # declared as a tracker with fewer counts
-        position = {"epoch": begun, "epochs_done": done, "stage": self.stages.stage_at(begun)}
-        checkpoint.setdefault("dasc", {}).update(self.describe() | position | {"performance": performance})
+        state = {
+            "epoch": begun,
+            "epochs_done": done,
+            "stage": self.stages.stage_at(begun),
+            "auxiliary": auxiliary_blocks(self.network),
+            "performance": performance,
+        }
+        checkpoint.setdefault("dasc", {}).update(self.describe() | state)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this network and, to continue a run, of this run."""
+        """Check that the checkpoint is of this network and, to continue a run, of this run; take its blocks over."""
         _check_loads(checkpoint, self.describe(), continues=self.trainer.state.fn == TrainerFn.FITTING)
+        self.set_auxiliary_blocks(checkpoint["dasc"].get("auxiliary", 0))
 
     def _log_epoch(self, values: dict[str, Tensor], sync_dist: bool = False) -> None:
         """Log against the epoch, not the step: that is the axis of the table of stages."""

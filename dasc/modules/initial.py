@@ -10,7 +10,7 @@ from dasc.checkpoint import load_network
 from dasc.errors import UserError
 from dasc.modules.classifier import Classifier
 from dasc.modules.pruned import PrunedClassifier
-from dasc.networks import describe_network
+from dasc.networks import auxiliary_blocks, describe_network
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class InitFrom:
         head: `keep` the last layer, or make it `new`, as for other classes.
     """
 
-    path: str
+    path: str = ""
     load: Literal["weights", "masks", "both"] = "weights"
     head: Literal["keep", "new"] = "keep"
 
@@ -34,11 +34,24 @@ def start_from(module: Classifier, source: InitFrom) -> None:
     Raises:
         UserError: The checkpoint does not fit the network, or the masks do not fit the module or its table.
     """
+    if not source.path:
+        raise UserError("init_from.path is missing: give the checkpoint that the run starts from")
     loaded = load_network(source.path)
+    _check_blocks(auxiliary_blocks(loaded.network), auxiliary_blocks(module.network), source.path)
     if source.load in ("weights", "both"):
         _load_weights(module.network, loaded.network, source)
     if source.load in ("masks", "both"):
         _load_masks(module, loaded.masks, source.path)
+
+
+def _check_blocks(given: int, asked: int, path: str) -> None:
+    if given == asked:
+        return
+    remedy = "or take a checkpoint from after the drop" if given > asked else "or start from one that has them"
+    raise UserError(
+        f"{path} has {given or 'no'} auxiliary blocks, the first row of stages asks for {asked or 'none'}: "
+        f"write auxiliary: {given} there, {remedy}"
+    )
 
 
 def _load_weights(network: nn.Module, other: nn.Module, source: InitFrom) -> None:

@@ -26,6 +26,8 @@ class PrunedClassifier(Classifier):
         skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
         optimizer: Makes the optimizer from the parameters; its learning rate is the peak of stages that name none.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        recalibrate: Training batches that BatchNorm's running statistics are taken from anew, right after a drop or a
+            pruning step; 0 leaves them to the training.
         compile: Whether the network is compiled by `torch.compile`.
 
     Raises:
@@ -44,15 +46,26 @@ class PrunedClassifier(Classifier):
             p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
         ),
         label_smoothing: float = 0.0,
+        recalibrate: int = 0,
         compile: bool = False,
     ) -> None:
-        super().__init__(network, stages, optimizer, label_smoothing, compile)
+        super().__init__(network, stages, optimizer, label_smoothing, recalibrate, compile)
         self.scope: Scope = scope
         self.skip = list(skip or ())
         self.masks = Masks(network, self.skip)
+        self._pruned: list[tuple[nn.Parameter, Tensor]] = []
+        self._keep_masks_from_ddp()
+
+    def set_auxiliary_blocks(self, count: int) -> None:
+        """As `Classifier`; masks come and go with the layers."""
+        super().set_auxiliary_blocks(count)
+        self.masks.follow(self.network)
+        self._keep_masks_from_ddp()
+        self.follow_masks()
+
+    def _keep_masks_from_ddp(self) -> None:
         # DDP would send all masks at every step; they change at boundaries only, and L1Pruning sends them then
         self._ddp_params_and_buffers_to_ignore = [f"masks.{name}" for name in self.masks.by_name()]
-        self._pruned: list[tuple[nn.Parameter, Tensor]] = []
 
     def l1_masks(self, sparsity: float) -> dict[str, Tensor]:
         """Return the masks of a target; the present ones where they have reached it, so that a mask given stays."""

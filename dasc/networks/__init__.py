@@ -1,18 +1,27 @@
 """Image classifiers as plain `nn.Module`s: uint8 images are normalised before they come here."""
 
+from dasc.networks.auxiliary import AuxiliaryPlace, auxiliary_blocks, auxiliary_place, set_auxiliary_blocks
 from dasc.networks.counts import Count, count, macs_per_weight, prunable_weights, short
 from dasc.networks.describe import build_network, describe_network
+from dasc.networks.mobilenet import CifarMobileNetV2
 from dasc.networks.resnet import CifarResNet
+from dasc.networks.shufflenet import CifarShuffleNetV2
 from dasc.networks.torchvision import TorchvisionNetwork
 
 __all__ = (
+    "AuxiliaryPlace",
+    "CifarMobileNetV2",
     "CifarResNet",
+    "CifarShuffleNetV2",
     "Count",
     "TorchvisionNetwork",
+    "auxiliary_blocks",
+    "auxiliary_place",
     "build_network",
     "count",
     "describe_network",
     "macs_per_weight",
     "prunable_weights",
+    "set_auxiliary_blocks",
     "short",
 )

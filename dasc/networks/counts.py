@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 class Count(NamedTuple):
     """Sizes of a network; MACs are of one image."""
 
+    layers: int
+    """Convolutions and linear layers, those in shortcuts too."""
     parameters: int
     nonzero_parameters: int
     macs: int
@@ -50,6 +52,7 @@ def count(network: nn.Module, image_size: tuple[int, int]) -> Count:
     parameters = list(network.parameters())
     zero_macs = sum(uses[name] * _zeros(weight) for name, weight in weights.items())
     return Count(
+        layers=len(weights),
         parameters=sum(p.numel() for p in parameters),
         nonzero_parameters=sum(p.numel() for p in parameters) - sum(map(_zeros, weights.values())),
         macs=macs,

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasc.errors import UserError
+from dasc.networks.auxiliary import AuxiliaryPlace
 
 
 class CifarResNet(nn.Module):
@@ -38,9 +39,7 @@ class CifarResNet(nn.Module):
         self.layer2 = _group(16, 32, blocks, stride=2, shortcut=shortcut)
         self.layer3 = _group(32, 64, blocks, stride=2, shortcut=shortcut)
         self.fc = nn.Linear(64, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to logits (B, num_classes)."""
@@ -48,6 +47,10 @@ class CifarResNet(nn.Module):
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.fc(x.mean((2, 3)))
         return logits
+
+    def auxiliary_place(self) -> AuxiliaryPlace:
+        """Take blocks of 64 channels, two layers each, after the last one."""
+        return AuxiliaryPlace(self.layer3, lambda: _initialise(BasicBlock(64, 64, 1, self.shortcut)))
 
 
 class BasicBlock(nn.Module):
@@ -90,3 +93,10 @@ class _PadShortcut(nn.Module):
 def _group(channels_in: int, channels: int, blocks: int, stride: int, shortcut: Literal["A", "B"]) -> nn.Sequential:
     first = BasicBlock(channels_in, channels, stride, shortcut)
     return nn.Sequential(first, *(BasicBlock(channels, channels, 1, shortcut) for _ in range(blocks - 1)))
+
+
+def _initialise(module: nn.Module) -> nn.Module:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return module

@@ -1,11 +1,15 @@
 """The classifiers of torchvision."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision import models
 
 from dasc.errors import UserError, one_of
+from dasc.networks.auxiliary import AuxiliaryPlace
+from dasc.networks.mobilenet import mobilenet_place
+from dasc.networks.shufflenet import shufflenet_place
 
 _TWO_OUTPUTS = {"googlenet", "inception_v3"}  # they return auxiliary logits while training
 
@@ -39,6 +43,43 @@ class TorchvisionNetwork(nn.Module):
         """Map normalised images (B, 3, H, W) to logits (B, num_classes)."""
         logits: Tensor = self.model(images)
         return logits
+
+    def auxiliary_place(self) -> AuxiliaryPlace:
+        """Take blocks after the last one of a ResNet, MobileNetV2 or ShuffleNetV2.
+
+        Raises:
+            UserError: The network is another one.
+        """
+        for kind, place in _PLACES.items():
+            if isinstance(self.model, kind):
+                return place(self.model)
+        raise UserError(
+            f"TorchvisionNetwork has no place for auxiliary blocks in {self.name}, only in ResNets, MobileNetV2 and "
+            "ShuffleNetV2: write a subclass with the method `auxiliary_place(self) -> dasc.networks.AuxiliaryPlace`, "
+            "or leave the column auxiliary out"
+        )
+
+
+def _resnet_place(network: models.ResNet) -> AuxiliaryPlace:
+    kind = type(network.layer4[0])
+    channels = 512 * kind.expansion
+    settings = {"groups": network.groups, "base_width": network.base_width}
+
+    def block() -> nn.Module:
+        made: nn.Module = kind(channels, 512, **settings)
+        for module in made.modules():
+            if isinstance(module, nn.Conv2d):  # as ResNet itself
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        return made
+
+    return AuxiliaryPlace(network.layer4, block)
+
+
+_PLACES: dict[type[nn.Module], Callable[[Any], AuxiliaryPlace]] = {
+    models.ResNet: _resnet_place,
+    models.MobileNetV2: mobilenet_place,
+    models.ShuffleNetV2: shufflenet_place,
+}
 
 
 def _named_weights(name: str, weights: str) -> Any:

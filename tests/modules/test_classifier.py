@@ -280,9 +280,9 @@ def test_compiling_has_fixed_shapes_and_leaves_the_names_of_the_weights(
             "stages ask for sparsity 0.5, but Classifier does not prune: set model to PrunedClassifier",
         ),
         (
-            [{"epochs": 1, "auxiliary": 2}],
-            {},
-            "stages ask for 2 auxiliary blocks, but CifarResNet has no place for them: leave the column out",
+            [{"epochs": 1}],
+            {"recalibrate": -1},
+            "recalibrate is -1: write a number of batches, or 0 to leave BatchNorm alone",
         ),
         ([{"epochs": 1}], {"label_smoothing": 1.0}, "label_smoothing is 1.0: write a number from 0 to below 1"),
         ([{"epochs": 1}], {"label_smoothing": -0.1}, "label_smoothing is -0.1: write a number from 0 to below 1"),

@@ -49,7 +49,7 @@ def test_each_weight_takes_part_in_as_many_macs_as_its_layer_has_outputs_a_chann
 
 
 def test_a_dense_network_has_all_its_parameters_and_macs() -> None:
-    assert count(Small(), (12, 20)) == Count(PARAMETERS, PARAMETERS, MACS, MACS)
+    assert count(Small(), (12, 20)) == Count(4, PARAMETERS, PARAMETERS, MACS, MACS)
 
 
 def test_zero_weights_leave_the_parameters_and_their_macs() -> None:
@@ -63,6 +63,7 @@ def test_zero_weights_leave_the_parameters_and_their_macs() -> None:
         weight[-1] = -0.0
     zeros["fc"] += 1
     assert count(network, (12, 20)) == Count(
+        layers=4,
         parameters=PARAMETERS,
         nonzero_parameters=PARAMETERS - 7 - 3 - 144 - 12,
         macs=MACS,
@@ -75,14 +76,14 @@ def test_zeros_elsewhere_than_in_prunable_weights_are_parameters() -> None:
     with torch.no_grad():
         for name in ("strided.bias", "bn.weight", "bn.bias", "body.2.bias", "fc.bias"):
             network.get_parameter(name).zero_()
-    assert count(network, (12, 20)) == Count(PARAMETERS, PARAMETERS, MACS, MACS)
+    assert count(network, (12, 20)) == Count(4, PARAMETERS, PARAMETERS, MACS, MACS)
 
 
 def test_a_layer_that_is_used_twice_counts_its_macs_twice() -> None:
     network = Twice()
     with torch.no_grad():
         network.conv.weight[0, 0] = 0.0
-    assert count(network, (8, 4)) == Count(81, 72, 2 * 81 * 32, 2 * 72 * 32)
+    assert count(network, (8, 4)) == Count(1, 81, 72, 2 * 81 * 32, 2 * 72 * 32)
 
 
 def test_counting_changes_nothing_in_the_network() -> None:

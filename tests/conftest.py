@@ -32,6 +32,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def shrinking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with auxiliary blocks that are dropped where the network is pruned."""
+    path = tmp_path_factory.mktemp("configs") / "shrinking.yaml"
+    path.write_text(
+        TINY.replace("magnitude: 14", "magnitude: 14, auxiliary: 2").replace("[12, 8]", "[12, 8], auxiliary: 1")
+    )
+    return path
+
+
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Each test has its own folder, no command line, and leaves no seed behind."""

@@ -9,9 +9,10 @@ from dasc.cli import main
 from tests.support.files import accept_made_files, make_cifar, make_fashion_mnist, make_folder, make_imagenet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
+EXPERIMENTS = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("paper/*.yaml")])
 OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - set(EXPERIMENTS))
 BASE = CONFIGS / "prune_decay.yaml"
+INHERITING = CONFIGS / "paper" / "fig4_inheriting.yaml"
 
 MAKERS: dict[str, Callable[[Path], Any]] = {
     "digits": lambda root: None,  # they ship with scikit-learn
@@ -44,7 +45,25 @@ def test_there_are_configs() -> None:
 def test_every_experiment_runs_through_all_its_stages(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run(tmp_path, monkeypatch, path)
+    if "init_from" not in yaml.safe_load(path.read_text()):
+        run(tmp_path, monkeypatch, path)
+        return
+    # a mask of a trained network is what it starts from
+    run(tmp_path / "before", monkeypatch, INHERITING)
+    masks = tmp_path / "before" / "lightning_logs" / "version_0" / "checkpoints" / "stage-2.ckpt"
+    saved = run(tmp_path, monkeypatch, path, settings={"init_from.path": masks})
+    assert saved["init_from"]["load"] == "masks"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("paper/*.yaml")), ids=lambda path: path.stem)
+def test_a_config_of_the_paper_says_which_figure_it_is_what_it_costs_and_how_it_is_run(path: Path) -> None:
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    figure = path.stem.partition("_")[0].removeprefix("fig")
+    assert f"Fig. {figure}" in header[0]
+    assert any("Not run at full length" in line and "PFLOP" in line for line in header)
+    assert header[-1].startswith(f"# dasc fit --config configs/paper/{path.name}")
+    optimizer = yaml.safe_load(path.read_text())["model"]["init_args"]["optimizer"]["init_args"]
+    assert (optimizer["lr"], optimizer["weight_decay"]) == (0.1, 5e-4)
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.stem}-{path.stem}")
@@ -57,7 +76,7 @@ def test_every_overlay_runs_on_the_main_job(path: Path, monkeypatch: pytest.Monk
             assert saved[key] == value, key
 
 
-def run(root: Path, patch: pytest.MonkeyPatch, *configs: Path) -> Any:
+def run(root: Path, patch: pytest.MonkeyPatch, *configs: Path, settings: dict[str, Any] | None = None) -> Any:
     """Run one epoch of two steps a stage on a small data set of the format that the configs name.
 
     Returns:
@@ -69,9 +88,10 @@ def run(root: Path, patch: pytest.MonkeyPatch, *configs: Path) -> Any:
     assert dataset in MAKERS, f"{configs[-1].name} needs a maker of {dataset}"
     accept_made_files(patch)
     MAKERS[dataset](root / "data")
-    settings = QUICK | (LARGE if dataset == "imagenet" else {})
+    settings = QUICK | (LARGE if dataset == "imagenet" else {}) | (settings or {})
     settings |= {"data.init_args.root": root / "data", "trainer.default_root_dir": root}
     files = [word for path in configs for word in ("--config", str(path))]
+    root.mkdir(exist_ok=True)
     main(["fit", *files, *(f"--{key}={value}" for key, value in settings.items())])
     left = root / "lightning_logs" / "version_0"
     stages = [config["stages"] for config in read if "stages" in config][-1]

@@ -33,11 +33,11 @@ def test_the_main_job_reaches_its_accuracy_with_one_process_and_with_two(tmp_pat
 
 
 @pytest.fixture(scope="module")
-def witnesses(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def witnesses(shrinking: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes saw of its batches, and its weights and masks after every epoch."""
     root = tmp_path_factory.mktemp("two")
     done = dasc(
-        *("fit", "--config", tiny, "--trainer.default_root_dir", root, "--trainer.devices", 2),
+        *("fit", "--config", shrinking, "--trainer.default_root_dir", root, "--trainer.devices", 2),
         *("--trainer.callbacks+=witness.Witness", "--trainer.callbacks.folder", root),
     )
     assert done.returncode == 0, done.stderr

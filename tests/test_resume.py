@@ -1,4 +1,4 @@
-"""Killed runs: continued with --ckpt_path last, they end as if nothing had happened, bit for bit."""
+"""Killed runs, with pruning and blocks to drop, continued with --ckpt_path last: they end bit for bit as unbroken ones."""
 
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ def kill(config: Path, root: Path, processes: int, callback: str, *args: object)
 
 
 @pytest.fixture(scope="module")
-def alone(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit(tiny, tmp_path_factory.mktemp("alone"), 1)
+def alone(shrinking: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(shrinking, tmp_path_factory.mktemp("alone"), 1)
 
 
 @pytest.fixture(scope="module")
-def together(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit(tiny, tmp_path_factory.mktemp("together"), 2)
+def together(shrinking: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(shrinking, tmp_path_factory.mktemp("together"), 2)
 
 
 def saved(run: Path, name: str = "last") -> dict[str, Any]:
@@ -57,30 +57,30 @@ def assert_same_end(one: Path, other: Path) -> None:
 @pytest.mark.parametrize("step", KILLS)
 @pytest.mark.parametrize(("processes", "unbroken"), [(1, "alone"), (2, "together")], ids=["one", "two processes"])
 def test_a_killed_run_ends_as_an_unbroken_one(
-    processes: int, unbroken: str, step: int, tiny: Path, tmp_path: Path, request: pytest.FixtureRequest
+    processes: int, unbroken: str, step: int, shrinking: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     whole: Path = request.getfixturevalue(unbroken)
-    kill(tiny, tmp_path, processes, "KillAt", "--trainer.callbacks.step", step)
+    kill(shrinking, tmp_path, processes, "KillAt", "--trainer.callbacks.step", step)
     before = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(before, weights_only=True)["global_step"] == step // 8 * 8
-    continued = fit(tiny, tmp_path, processes, "--ckpt_path", "last")
+    continued = fit(shrinking, tmp_path, processes, "--ckpt_path", "last")
     assert_same_end(continued, whole)
     assert not (continued.parent / "version_1").exists()
 
 
 def test_a_crash_while_a_checkpoint_is_written_leaves_the_one_before_it(
-    alone: Path, tiny: Path, tmp_path: Path
+    alone: Path, shrinking: Path, tmp_path: Path
 ) -> None:
-    kill(tiny, tmp_path, 1, "KillWhileSaving", "--trainer.callbacks.epoch", 3)
+    kill(shrinking, tmp_path, 1, "KillWhileSaving", "--trainer.callbacks.epoch", 3)
     half = tmp_path / "lightning_logs" / "version_0"
     assert saved(half)["dasc"]["epoch"] == 2
     assert any(path.stat().st_size == 1000 for path in (half / "checkpoints").iterdir()), "the kill came too early"
-    assert_same_end(fit(tiny, tmp_path, 1, "--ckpt_path", "last"), alone)
+    assert_same_end(fit(shrinking, tmp_path, 1, "--ckpt_path", "last"), alone)
 
 
-def test_last_without_a_run_starts_one_and_says_so(tiny: Path, tmp_path: Path) -> None:
+def test_last_without_a_run_starts_one_and_says_so(shrinking: Path, tmp_path: Path) -> None:
     done = dasc(
-        *("fit", "--config", tiny, "--trainer.default_root_dir", tmp_path, "--ckpt_path", "last"),
+        *("fit", "--config", shrinking, "--trainer.default_root_dir", tmp_path, "--ckpt_path", "last"),
         *("--epochs_scale", 0.5),
     )
     assert done.returncode == 0, done.stderr
@@ -88,12 +88,12 @@ def test_last_without_a_run_starts_one_and_says_so(tiny: Path, tmp_path: Path) -
     assert (tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt").exists()
 
 
-def test_last_passes_over_runs_of_another_config(alone: Path, tiny: Path, tmp_path: Path) -> None:
+def test_last_passes_over_runs_of_another_config(alone: Path, shrinking: Path, tmp_path: Path) -> None:
     (tmp_path / "lightning_logs").mkdir()
     (tmp_path / "lightning_logs" / "version_4").symlink_to(alone)
     changed = ("--model.network.depth", 14)
     done = dasc(
-        *("fit", "--config", tiny, "--trainer.default_root_dir", tmp_path, "--ckpt_path", "last"),
+        *("fit", "--config", shrinking, "--trainer.default_root_dir", tmp_path, "--ckpt_path", "last"),
         *("--epochs_scale", 0.5, *changed),
     )
     assert done.returncode == 0, done.stderr

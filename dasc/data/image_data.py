@@ -96,7 +96,9 @@ class ImageData(LightningDataModule):
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
         self.crop = crop
         self.flip = self._info.flip if flip is None else flip
-        self.train_size = train_size
+        # a union of int and float may be parsed as either, by the order in which typing cached it
+        counted = isinstance(train_size, float) and train_size > 1 and train_size.is_integer()
+        self.train_size = int(train_size) if counted else train_size
         self.split_seed = split_seed
         self.on_device = on_device
         self.num_workers = num_workers

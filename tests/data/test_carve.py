@@ -133,3 +133,9 @@ def test_a_count_and_a_share_are_told_apart_on_the_command_line(
 ) -> None:
     main(["plan", "--config", str(tiny), f"--data.train_size={written}"])
     assert f"{count:,} train, {VAL} val, {TEST} test" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_count_that_was_parsed_as_a_float_is_a_count() -> None:
+    assert ImageData(train_size=500.0).train_size == 500
+    assert isinstance(ImageData(train_size=500.0).train_size, int)
+    assert ImageData(train_size=500.0).counts() == ImageData(train_size=500).counts()

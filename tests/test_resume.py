@@ -1,4 +1,4 @@
-"""Killed runs, with pruning and blocks to drop, continued with --ckpt_path last: they end bit for bit as unbroken ones."""
+"""Killed runs, with pruning and blocks to drop, continued with --ckpt_path last: bit for bit as unbroken ones."""
 
 from pathlib import Path
 from typing import Any

@@ -97,8 +97,9 @@ class ImageData(LightningDataModule):
         self.crop = crop
         self.flip = self._info.flip if flip is None else flip
         # a union of int and float may be parsed as either, by the order in which typing cached it
-        counted = isinstance(train_size, float) and train_size > 1 and train_size.is_integer()
-        self.train_size = int(train_size) if counted else train_size
+        if isinstance(train_size, float) and train_size > 1 and train_size.is_integer():
+            train_size = int(train_size)
+        self.train_size = train_size
         self.split_seed = split_seed
         self.on_device = on_device
         self.num_workers = num_workers

@@ -4,13 +4,17 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo demo-distill test lint format clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 demo: .venv/installed ## Train, prune and fine-tune ResNet20 on the digits (under a minute on two cores)
 	$(BIN)/dasc fit --config configs/prune_decay.yaml
+
+demo-distill: .venv/installed ## Train a teacher on the digits, and a student whose teacher picks its augmentations
+	$(BIN)/dasc fit --config configs/teacher.yaml
+	$(BIN)/dasc fit --config configs/distill.yaml
 
 test: .venv/installed-dev ## Run the tests
 	$(BIN)/pytest -n $(TEST_PROCESSES)

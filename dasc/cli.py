@@ -22,6 +22,7 @@ from dasc.callbacks import (
     MagnitudeDecay,
     PredictionWriter,
     RecalibrateBatchNorm,
+    SelectionReport,
     StageCheckpoint,
     StageProgressBar,
     StageReport,
@@ -32,9 +33,10 @@ from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.help import Commands, parser_kwargs
 from dasc.messages import sentence
-from dasc.modules import Classifier, InitFrom, start_from
+from dasc.modules import Classifier, DistilledClassifier, InitFrom, start_from
 from dasc.plan import epoch_of, print_plan
 from dasc.stages import Stages
+from dasc.teacher_report import report
 
 
 def _parse_stages(given: Any) -> Stages:
@@ -105,7 +107,22 @@ class Command(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the commands, with those arguments of their methods that are no options of theirs."""
-        return {name: {*skip, "ckpt_path"} for name, skip in LightningCLI.subcommands().items()} | {"plan": set()}
+        return {name: {*skip, "ckpt_path"} for name, skip in LightningCLI.subcommands().items()} | {
+            "plan": set(),
+            "teacher-report": set(),
+        }
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "teacher-report":
+            parser.add_argument(
+                "--teachers",
+                nargs="+",
+                type=str,
+                required=True,
+                help="The teachers: checkpoints, or folders with runs in them.",
+            )
+        return parser
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is: Lightning would put the checkpoint's hyper-parameters over it."""
@@ -129,6 +146,8 @@ class Command(LightningCLI):
         """Make the trainer of this run, in the folder of the run that it continues."""
         config = self.config_init[self.subcommand]
         self.root = Path(config.trainer.default_root_dir or ".")
+        if self.subcommand in ("fit", "plan"):
+            self.model.prepare(self.datamodule)
         self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
         self.epochs_done, self.rows = self._progress()
         if self.subcommand in ("fit", "plan") and self.ckpt_path is None and config.init_from is not None:
@@ -169,11 +188,24 @@ class Command(LightningCLI):
         if self.ckpt_path is not None:
             print(f"{self.ckpt_path} has {self.epochs_done} epochs behind it")
 
+    def teacher_report(self, **kwargs: Any) -> None:
+        """Set several teachers side by side."""
+        report(self.trainer, self.datamodule, self.config_init[self.subcommand].teachers, self.root)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a command; that of several words is a method of the same name with underscores."""
+        if subcommand == "teacher-report":
+            self.teacher_report()
+        else:
+            super()._run_subcommand(subcommand)
+
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self.ckpt_path}
 
     def _find_checkpoint(self, given: str | None) -> Path | None:
         """Turn `last`, `best` or a path into a file; None starts from scratch."""
+        if self.subcommand == "teacher-report":
+            return None
         if self.subcommand not in ("fit", "plan"):
             if given is None:
                 raise UserError("--ckpt_path is missing: give a checkpoint, or best or last for the newest run's")
@@ -223,6 +255,7 @@ class Command(LightningCLI):
         ours: list[Callback] = [DropAuxiliaryLayers(stages)]
         ours += [L1Pruning(stages)] if self.model.prunes else []
         ours += [MagnitudeDecay(stages), RecalibrateBatchNorm(stages), Timing(stages), report]
+        ours += [SelectionReport()] if isinstance(self.model, DistilledClassifier) else []
         if trainer.logger is not False:
             ours += [AugmentedImages(stages), Board(stages)]
         if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):

@@ -53,6 +53,16 @@ class Commands(Trainer):
             weights_only: Not used; here so that every config of fit is one of plan.
         """
 
+    def teacher_report(self, weights_only: bool | None = None) -> None:
+        """Compare teachers on the test images.
+
+        Args:
+            weights_only: Not used; here so that every config of fit is one of teacher-report.
+        """
+
+
+setattr(Commands, "teacher-report", Commands.teacher_report)  # the name of the command
+
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Leaves the lines of a description as they are."""
@@ -67,6 +77,8 @@ def parser_kwargs(names: Iterable[str]) -> dict[str, Any]:
         checkpoint, example = ("what to score; or best, or last", " --ckpt_path best")
         if name in ("fit", "plan"):
             checkpoint, example = ("continue its run; or last", "")
+        if name == "teacher-report":
+            checkpoint, example = ("not used", " --teachers A.ckpt B.ckpt")
         example = f"dasc {name} --config configs/prune_decay.yaml{example}"
         description = f"{what}\n\n  {example}\n\n{OPTIONS.format(checkpoint=checkpoint)}"
         kwargs[name] = common | {"usage": f"dasc {name} [options]", "description": description}

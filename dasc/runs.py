@@ -48,3 +48,22 @@ def folder_of(path: Path) -> Path | None:
     """Return the run folder that a `last.ckpt` continues in; None where `path` is another file."""
     inside = path.name == "last.ckpt" and path.parent.name == "checkpoints" and path.parent.parent.parent.name == LOGS
     return path.parent.parent if inside else None
+
+
+def checkpoint_in(path: str | Path) -> Path:
+    """Return a checkpoint: `path` itself, or `best` of the run in that folder, or of the newest run under it.
+
+    Raises:
+        UserError: The folder has none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    root = path.parent if path.name == LOGS else path
+    for folder in (path, *run_folders(root)):
+        best = folder / "checkpoints" / "best.ckpt"
+        if best.is_file():
+            return best
+    raise UserError(
+        f"no run in {path} has a checkpoint 'best': train one there first, or give the path of a checkpoint"
+    )

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+
+from dasc.networks import CifarResNet
 
 torch.set_num_threads(1)  # the tests run side by side
 
@@ -40,6 +43,20 @@ def shrinking(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TINY.replace("magnitude: 14", "magnitude: 14, auxiliary: 2").replace("[12, 8]", "[12, 8], auxiliary: 1")
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def distilling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with a teacher that chooses among views of each image."""
+    folder = tmp_path_factory.mktemp("configs")
+    torch.manual_seed(7)
+    torch.save(CifarResNet(10, depth=14).state_dict(), folder / "teacher.pt")
+    teacher = {"path": str(folder / "teacher.pt"), "network": "CifarResNet", "network_args": {"depth": 14}}
+    config = yaml.safe_load(TINY)
+    config["model"]["class_path"] = "DistilledClassifier"
+    config["model"]["init_args"] |= {"teacher": teacher, "selection": {"views": 2}}
+    (folder / "distilling.yaml").write_text(yaml.safe_dump(config))
+    return folder / "distilling.yaml"
 
 
 @pytest.fixture(autouse=True)

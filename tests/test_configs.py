@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from dasc.cli import main
+from dasc.stages import Stages
 from tests.support.files import accept_made_files, make_cifar, make_fashion_mnist, make_folder, make_imagenet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -33,6 +34,7 @@ QUICK = {
     "trainer.limit_train_batches": 2,
     "trainer.precision": "32-true",
 }
+ROOTS = ("data.init_args.root", "trainer.default_root_dir")
 LARGE = {"data.init_args.image_size": 32, "data.init_args.on_device": False, "data.init_args.num_workers": 0}
 """Images that are too many to be resident are streamed here too."""
 
@@ -45,25 +47,44 @@ def test_there_are_configs() -> None:
 def test_every_experiment_runs_through_all_its_stages(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if "init_from" not in yaml.safe_load(path.read_text()):
-        run(tmp_path, monkeypatch, path)
-        return
-    # a mask of a trained network is what it starts from
-    run(tmp_path / "before", monkeypatch, INHERITING)
-    masks = tmp_path / "before" / "lightning_logs" / "version_0" / "checkpoints" / "stage-2.ckpt"
-    saved = run(tmp_path, monkeypatch, path, settings={"init_from.path": masks})
-    assert saved["init_from"]["load"] == "masks"
+    settings = before(yaml.safe_load(path.read_text()), tmp_path / "before", monkeypatch)
+    saved = leaves(run(tmp_path, monkeypatch, path, settings=settings))
+    for key, value in leaves(yaml.safe_load(path.read_text())).items():
+        if key == "stages":
+            assert Stages.parse(saved[key]) == Stages.parse(value)
+        elif not key.endswith("class_path") and key not in QUICK and key not in settings and key not in ROOTS:
+            assert saved[key] == value, key
+
+
+def before(config: dict[str, Any], root: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run what a config starts from, and return where it is: a pruned network, or a teacher of the same classes."""
+    if "init_from" in config:
+        run(root, patch, INHERITING)
+        return {"init_from.path": root / "lightning_logs" / "version_0" / "checkpoints" / "stage-2.ckpt"}
+    if "teacher" in config["model"]["init_args"]:
+        data = CONFIGS / "data" / f"{config['data']['init_args']['dataset']}.yaml"
+        run(root, patch, CONFIGS / "teacher.yaml", data, settings={"model.network.depth": 8})
+        return {"model.init_args.teacher.path": root}
+    return {}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("paper/*.yaml")), ids=lambda path: path.stem)
 def test_a_config_of_the_paper_says_which_figure_it_is_what_it_costs_and_how_it_is_run(path: Path) -> None:
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    figure = path.stem.partition("_")[0].removeprefix("fig")
-    assert f"Fig. {figure}" in header[0]
+    kind = path.stem.partition("_")[0]
+    papers = {"das": "Das et al. 2020", "wang": "Wang et al. 2020"}
+    assert papers.get(kind, f"Fig. {kind.removeprefix('fig')}") in header[0]
     assert any("Not run at full length" in line and "PFLOP" in line for line in header)
     assert header[-1].startswith(f"# dasc fit --config configs/paper/{path.name}")
     optimizer = yaml.safe_load(path.read_text())["model"]["init_args"]["optimizer"]["init_args"]
     assert (optimizer["lr"], optimizer["weight_decay"]) == (0.1, 5e-4)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("paper/*_student_*.yaml")), ids=lambda path: path.stem)
+def test_a_student_looks_for_its_teacher_where_the_teachers_config_leaves_it(path: Path) -> None:
+    teacher = yaml.safe_load(path.with_name(path.name.replace("student", "teacher")).read_text())
+    source = yaml.safe_load(path.read_text())["model"]["init_args"]["teacher"]["path"]
+    assert source == teacher["trainer"]["default_root_dir"]
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.stem}-{path.stem}")

@@ -13,6 +13,7 @@ COMMANDS = {
     "test": "Score a checkpoint on the test images.",
     "predict": "Write predictions.csv for the test images.",
     "plan": "Print what fit would do, without training.",
+    "teacher-report": "Compare teachers on the test images.",
 }
 
 

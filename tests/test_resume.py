@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from dasc.networks import CifarResNet
 from tests.support.command import dasc
 
 # 8 steps an epoch, 2 epochs a stage: in the first stage, at its boundary, after two boundaries
@@ -66,6 +67,26 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     continued = fit(shrinking, tmp_path, processes, "--ckpt_path", "last")
     assert_same_end(continued, whole)
     assert not (continued.parent / "version_1").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 2], ids=["one", "two processes"])
+def test_a_killed_student_ends_as_an_unbroken_one(processes: int, distilling: Path, tmp_path: Path) -> None:
+    whole = fit(distilling, tmp_path / "whole", processes)
+    kill(distilling, tmp_path / "killed", processes, "KillAt", "--trainer.callbacks.step", 16)
+    continued = fit(distilling, tmp_path / "killed", processes, "--ckpt_path", "last")
+    assert_same_end(continued, whole)
+    assert (continued / "selection.csv").read_bytes() == (whole / "selection.csv").read_bytes()
+
+
+def test_a_student_goes_on_with_its_own_teacher_only(distilling: Path, tmp_path: Path) -> None:
+    args = ("--trainer.limit_train_batches", 1)
+    last = fit(distilling, tmp_path, 1, *args) / "checkpoints" / "stage-1.ckpt"
+    torch.manual_seed(8)
+    torch.save(CifarResNet(10, depth=14).state_dict(), tmp_path / "other.pt")
+    other = ("--model.teacher.path", tmp_path / "other.pt")
+    done = dasc("fit", "--config", distilling, *args, "--ckpt_path", last, *other)
+    assert done.returncode == 2
+    assert "recipe.teacher is" in done.stderr
 
 
 def test_a_crash_while_a_checkpoint_is_written_leaves_the_one_before_it(

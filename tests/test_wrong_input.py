@@ -78,6 +78,49 @@ CASES = {
 }
 
 
+STUDENT = {
+    "a missing teacher": ("--model.teacher.path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
+    "a truncated teacher": ("--model.teacher.path=truncated.ckpt", "may be truncated"),
+    "a teacher that is no state_dict": ("--model.teacher.path=strange.pt", "strange.pt is no state_dict"),
+    "a teacher of another architecture": (
+        "--model.teacher.network_args={depth: 20}",
+        "are of another network than teacher.network",
+    ),
+    "a teacher of other classes": (
+        "--data.dataset=folder --data.root=two --data.batch_size=4 "
+        "--model.teacher.network_args={depth: 14, num_classes: 10}",
+        "has 10 classes, the data 2: use a teacher of the same classes",
+    ),
+    "weights that torchvision has not": (
+        "--model.teacher.path= --model.teacher.weights=ResNet50_Weights.IMAGENET1K_V9",
+        "unknown weights of torchvision 'ResNet50_Weights.IMAGENET1K_V9': did you mean ResNet50_Weights.IMAGENET1K_V",
+    ),
+    "no teacher": ("--model.teacher.path=", "teacher is not given: write teacher.path"),
+    "alpha 0": ("--model.alpha=0", "alpha is 0.0: write a number over 0, at most 1"),
+    "alpha over 1": ("--model.alpha=1.5", "alpha is 1.5: write a number over 0, at most 1"),
+    "no temperature": ("--model.temperature=0", "temperature is 0.0: write a number over 0"),
+    "one view": ("--model.selection.views=1", "selection.views is 1: write at least 2"),
+    "both weights 0": (
+        "--model.selection={ce_weight: 0, kl_weight: 0}",
+        "selection.ce_weight and kl_weight are both 0",
+    ),
+    "mixed images to choose from": ("--data.mix=mixup", "gives images two: set one of them to none"),
+    "views that are the same": ("--stages=[{epochs: 1}]", "stage 1 has magnitude none"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "said"), STUDENT.values(), ids=list(STUDENT))
+def test_a_mistake_about_a_teacher_is_one_sentence(
+    wrong: str, said: str, distilling: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save([1], tmp_path / "strange.pt")
+    torch.save({"a": torch.zeros(9)}, tmp_path / "foreign.ckpt")
+    (tmp_path / "truncated.ckpt").write_bytes((tmp_path / "foreign.ckpt").read_bytes()[:300])
+    make_folder(tmp_path / "two", {"train": {"cat": 20, "dog": 20}})
+    assert said in sentence(["fit", "--config", str(distilling), *re.split(" (?=--)", wrong)], capsys)
+    assert not (tmp_path / "lightning_logs").exists()
+
+
 def sentence(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stop:
         main(args)

@@ -1,8 +1,18 @@
 """Augmentation of uint8 batches on their device: each image has its own crop, flip, operations, signs and strength."""
 
-from dasc.augment.draws import Draws, draw, magnitudes
-from dasc.augment.geometry import crop_and_flip
+from dasc.augment.draws import Draws, draw, magnitudes, together
+from dasc.augment.geometry import crop_and_flip, cutout
 from dasc.augment.operations import OPERATIONS, Operation
 from dasc.augment.randaugment import RandAugment
 
-__all__ = ("OPERATIONS", "Draws", "Operation", "RandAugment", "crop_and_flip", "draw", "magnitudes")
+__all__ = (
+    "OPERATIONS",
+    "Draws",
+    "Operation",
+    "RandAugment",
+    "crop_and_flip",
+    "cutout",
+    "draw",
+    "magnitudes",
+    "together",
+)

@@ -1,5 +1,6 @@
 """What is random about an epoch, drawn at once on the CPU: the same on every device, nothing to save for a resume."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,10 +26,16 @@ class Draws(NamedTuple):
     """bool (n,)."""
     shift: Tensor
     """float32 (n, 2) in [0, 1): vertical and horizontal place of the crop."""
+    hole: Tensor
+    """float32 (n, 2) in [0, 1): vertical and horizontal place of the middle of cutout's hole."""
 
     def rows(self, start: int, end: int) -> "Draws":
         """Return the draws of images start..end - 1."""
         return Draws(*(column[start:end] for column in self))
+
+    def at(self, places: Tensor) -> "Draws":
+        """Return the draws of the images at `places`, int64 (m,)."""
+        return Draws(*(column[places] for column in self))
 
 
 def draw(count: int, generator: torch.Generator) -> Draws:
@@ -39,7 +46,13 @@ def draw(count: int, generator: torch.Generator) -> Draws:
         magnitude=torch.randint(BINS, (count,), generator=generator),
         flip=torch.rand(count, generator=generator) < 0.5,
         shift=torch.rand(count, 2, generator=generator),
+        hole=torch.rand(count, 2, generator=generator),
     )
+
+
+def together(draws: Sequence[Draws]) -> Draws:
+    """Return several draws as one, after each other."""
+    return Draws(*(torch.cat(columns) for columns in zip(*draws, strict=True)))
 
 
 def magnitudes(draws: Draws, magnitude: Magnitude) -> Tensor:

@@ -48,3 +48,28 @@ def crop_and_flip(images: Tensor, draws: Draws, padding: int, flip: bool) -> Ten
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     source = torch.where(inside, rows[:, :, None] * width + columns[:, None, :], -1)
     return take(images, source.view(len(shift), -1))
+
+
+def cutout(images: Tensor, draws: Draws, size: int) -> Tensor:
+    """Cut a square hole into each image: its values become 0, which is the mean of normalised images.
+
+    Args:
+        images: Floating (B, C, H, W).
+        draws: The draws of the B images, on the CPU.
+        size: Side of the hole in pixels, at least 1. Its middle lies anywhere in the image, so a part may be outside.
+
+    References:
+        DeVries, Taylor, https://arxiv.org/abs/1708.04552
+    """
+    height, width = images.shape[-2:]
+    first = (draws.hole * torch.tensor([height, width])).int() - size // 2
+    rows, columns = (
+        _inside(first[:, axis : axis + 1], size, side).to(images.device, non_blocking=True)
+        for axis, side in enumerate((height, width))
+    )
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+
+
+def _inside(first: Tensor, size: int, side: int) -> Tensor:
+    places = torch.arange(side, dtype=torch.int32)
+    return (places >= first) & (places < first + size)

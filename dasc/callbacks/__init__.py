@@ -10,6 +10,7 @@ from dasc.callbacks.progress import StageProgressBar
 from dasc.callbacks.pruning import L1Pruning
 from dasc.callbacks.recalibrate import RecalibrateBatchNorm
 from dasc.callbacks.report import StageReport
+from dasc.callbacks.selection import SelectionReport
 from dasc.callbacks.timing import Timing
 
 __all__ = (
@@ -21,6 +22,7 @@ __all__ = (
     "MagnitudeDecay",
     "PredictionWriter",
     "RecalibrateBatchNorm",
+    "SelectionReport",
     "StageCheckpoint",
     "StageProgressBar",
     "StageReport",

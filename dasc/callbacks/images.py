@@ -37,9 +37,14 @@ class AugmentedImages(Callback):
             return
         for logger in boards(trainer):
             data = image_data(trainer)
-            pixels = _pixels(batch.images[: self._count], data.mean, data.std)
+            pixels = _pixels(_first(batch.images, self._count), data.mean, data.std)
             tag = f"augmented/stage-{self._stages.stage_at(epoch) + 1}"
             logger.experiment.add_image(tag, make_grid(_enlarged(pixels), pad_value=128), epoch)
+
+
+def _first(images: Tensor, count: int) -> Tensor:
+    """Return `count` images; of (n, B, 3, H, W) the views of an image after each other."""
+    return images[:count] if images.dim() == 4 else images.transpose(0, 1).flatten(0, 1)[:count]
 
 
 def _pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

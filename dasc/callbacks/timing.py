@@ -71,6 +71,7 @@ class Timing(Callback):
         images = trainer.num_training_batches * image_data(trainer).batch_size
         speed = images / max(self._seconds, 1e-9)
         pl_module.log("images_per_second", speed)
+        pl_module.log("seconds_per_step", self._seconds / trainer.num_training_batches)
         if self._folder is not None and trainer.is_global_zero:
             self._append(self._folder / "timing.csv", trainer, pl_module, speed)
 

@@ -1,5 +1,6 @@
 """The data of a run: sets, splits, loaders, and what happens to a batch before the network sees it."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -7,8 +8,9 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torchvision.transforms import v2
 
-from dasc.augment import Draws, RandAugment, crop_and_flip, draw
+from dasc.augment import Draws, RandAugment, crop_and_flip, cutout, draw, magnitudes, together
 from dasc.data.batch import Batch
 from dasc.data.folder import folder_info
 from dasc.data.memory import DEVICE_LIMIT, bytes_of, in_memory, mean_and_std
@@ -22,6 +24,8 @@ from dasc.seeding import mix, run_seed
 from dasc.stages import Magnitude
 
 Loader = ResidentLoader | StreamedLoader
+
+_MIXERS = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
 
 
 class ImageData(LightningDataModule):
@@ -46,6 +50,9 @@ class ImageData(LightningDataModule):
             random part as Inception was trained, `none` takes them whole; None: `resize` for streamed images, else
             `pad`.
         flip: Whether training images are mirrored left to right; None: where that keeps the class.
+        cutout: Side, in pixels, of the square hole that is cut into each training image; None: no hole.
+        mix: Whether training images of a batch are mixed in pairs, and their labels with them: `mixup` or `cutmix`.
+        mix_alpha: Parameter of the Beta distribution that the share of an image is drawn from, over 0.
         train_size: Training images that are used, a count or a share up to 1.0, stratified; None uses all.
         split_seed: Seed of the validation split, which is carved from the training images, and of `train_size`.
         on_device: Whether the images lie on the device as uint8; `auto`: where they take less than 1 GiB. Files that
@@ -68,6 +75,9 @@ class ImageData(LightningDataModule):
         image_size: int | None = None,
         crop: Literal["pad", "resize", "none"] | None = None,
         flip: bool | None = None,
+        cutout: int | None = None,
+        mix: Literal["none", "mixup", "cutmix"] = "none",
+        mix_alpha: float = 1.0,
         train_size: int | float | None = None,
         split_seed: int = 0,
         on_device: bool | Literal["auto"] = "auto",
@@ -79,9 +89,14 @@ class ImageData(LightningDataModule):
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
         sizes |= {} if image_size is None else {"image_size": image_size}
         sizes |= {} if translate is None else {"translate": translate}
+        sizes |= {} if cutout is None else {"cutout": cutout}
         for name, size in sizes.items():
             if size < 1:
                 raise UserError(f"{name} is {size}: write a whole number, at least 1")
+        if mix not in ("none", *_MIXERS):
+            raise UserError(one_of("mix", mix, ("none", *_MIXERS)))
+        if not 0 < mix_alpha < math.inf:
+            raise UserError(f"mix_alpha is {mix_alpha}: write a number over 0")
         if num_workers is not None and num_workers < 0:
             raise UserError(f"num_workers is {num_workers}: write a whole number, at least 0")
         root = str(Path(root).expanduser())
@@ -96,6 +111,11 @@ class ImageData(LightningDataModule):
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
         self.crop = crop
         self.flip = self._info.flip if flip is None else flip
+        self.cutout = cutout
+        self.mix = mix
+        self.mix_alpha = mix_alpha
+        self.views = 1
+        """Augmented views of each training image that a batch has; a module that selects among them sets it."""
         # a union of int and float may be parsed as either, by the order in which typing cached it
         if isinstance(train_size, float) and train_size > 1 and train_size.is_integer():
             train_size = int(train_size)
@@ -110,11 +130,14 @@ class ImageData(LightningDataModule):
         self.test_paths: list[str] | None = None
         """The files of the test images, once they are read; None where they are in no files of their own."""
         self._sets: dict[str, AnySet] = {}
-        self._draws: tuple[tuple[int, int], Draws] | None = None
+        self._draws: dict[int, tuple[tuple[int, int], Draws]] = {}
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
-        names = ("dataset", "num_classes", "batch_size", "crop", "flip", "translate", "train_size", "split_seed")
+        names = (
+            *("dataset", "num_classes", "batch_size", "crop", "flip", "cutout", "mix", "mix_alpha"),
+            *("translate", "train_size", "split_seed"),
+        )
         return {name: getattr(self, name) for name in names} | {"image_size": list(self.image_size)}
 
     def counts(self) -> dict[str, int]:
@@ -186,15 +209,64 @@ class ImageData(LightningDataModule):
     @torch.no_grad()
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch and normalise any batch."""
-        images = batch.images
-        if self.trainer is not None and self.trainer.training:
-            images = self.augment(images, self._draws_of(batch))
-        return batch._replace(images=self.normalise(images))
+        if self.trainer is None or not self.trainer.training:
+            kept = batch.images if self.trainer is not None and self.trainer.testing else None
+            return batch._replace(images=self.normalise(batch.images), unaugmented=kept)
+        draws = [self._draws_of(batch, view) for view in range(self.views)]
+        if self.views > 1:
+            return self._views_of(batch, draws)
+        images = self._cut(self.normalise(self.augment(batch.images, draws[0])), draws[0])
+        if self.mix == "none":
+            return batch._replace(images=images)
+        images, targets = self._mixed(images, batch)
+        return batch._replace(images=images, mixed_targets=targets)
 
     def augment(self, images: Tensor, draws: Draws) -> Tensor:
         """Crop, mirror and RandAugment uint8 (B, 3, H, W)."""
+        return self._randaugment(self._cropped(images, draws), draws, self.magnitude)
+
+    def test_view(self, batch: Batch, view: int) -> Tensor:
+        """Augment a test batch as training images are, with M drawn for each image, and normalise it.
+
+        Each view has draws of its own, which depend on the image's place in its split and on nothing else.
+
+        Args:
+            batch: A batch of a test.
+            view: Number of the view, from 0.
+        """
+        assert batch.unaugmented is not None
+        if -1 - view not in self._draws:
+            key = (mix(view, 4), self.counts()["test"])
+            self._draws[-1 - view] = (key, draw(key[1], torch.Generator().manual_seed(key[0])))
+        draws = self._draws[-1 - view][1].at(batch.indices.cpu())
+        images = self._randaugment(self._cropped(batch.unaugmented, draws), draws, "random")
+        return self._cut(self.normalise(images), draws)
+
+    def _views_of(self, batch: Batch, draws: list[Draws]) -> Batch:
+        """Make views that differ in RandAugment only: crop, flip and hole are those of the first."""
+        every = together(draws)
+        cropped = self._cropped(batch.images, draws[0])
+        images = self.normalise(self._randaugment(cropped.repeat(self.views, 1, 1, 1), every, self.magnitude))
+        images = self._cut(images, together([draws[0]] * self.views))
+        bins = magnitudes(every, self.magnitude).view(self.views, -1)
+        return batch._replace(
+            images=images.view(self.views, *batch.images.shape),
+            magnitudes=bins.to(images.device, non_blocking=True),
+        )
+
+    def _cropped(self, images: Tensor, draws: Draws) -> Tensor:
         padding = self.image_size[0] // 8 if self._crop == "pad" else 0
-        return self._randaugment(crop_and_flip(images, draws, padding, self.flip), draws, self.magnitude)
+        return crop_and_flip(images, draws, padding, self.flip)
+
+    def _cut(self, images: Tensor, draws: Draws) -> Tensor:
+        return images if self.cutout is None else cutout(images, draws, self.cutout)
+
+    def _mixed(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        mixer = _MIXERS[self.mix](alpha=self.mix_alpha, num_classes=self.num_classes)
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's own generator
+            torch.default_generator.manual_seed(mix(run_seed(), self._epoch, self._rank, 3, batch.number))
+            mixed: tuple[Tensor, Tensor] = mixer(images, batch.targets)
+        return mixed
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring uint8 (B, 3, H, W) to float32 of mean 0 and standard deviation 1 over the training images."""
@@ -246,14 +318,17 @@ class ImageData(LightningDataModule):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(16, max(1, cores // self._world_size))
 
-    def _draws_of(self, batch: Batch) -> Draws:
-        epoch = self.trainer.current_epoch if self.trainer else 0
+    def _draws_of(self, batch: Batch, view: int = 0) -> Draws:
         size = self.batch_size // self._world_size
         count = self.counts()["train"] // self.batch_size * size
-        key = (mix(run_seed(), epoch, self._rank, 1), count)
-        if self._draws is None or self._draws[0] != key:
-            self._draws = (key, draw(count, torch.Generator().manual_seed(key[0])))
-        return self._draws[1].rows(batch.number * size, (batch.number + 1) * size)
+        key = (mix(run_seed(), self._epoch, self._rank, 1, *([view] if view else [])), count)
+        if view not in self._draws or self._draws[view][0] != key:
+            self._draws[view] = (key, draw(count, torch.Generator().manual_seed(key[0])))
+        return self._draws[view][1].rows(batch.number * size, (batch.number + 1) * size)
+
+    @property
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
 
     @property
     def _rank(self) -> int:

@@ -1,8 +1,21 @@
 """What is trained: one chain of modules, each adding one thing."""
 
 from dasc.modules.classifier import Classifier
+from dasc.modules.distilled import DistilledClassifier, Selection
 from dasc.modules.initial import InitFrom, start_from
 from dasc.modules.pruned import PrunedClassifier
 from dasc.modules.schedule import StageLR
+from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
 
-__all__ = ("Classifier", "InitFrom", "PrunedClassifier", "StageLR", "start_from")
+__all__ = (
+    "Classifier",
+    "DistilledClassifier",
+    "InitFrom",
+    "LoadedTeacher",
+    "PrunedClassifier",
+    "Selection",
+    "StageLR",
+    "Teacher",
+    "load_teacher",
+    "start_from",
+)

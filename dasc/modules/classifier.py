@@ -13,8 +13,9 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassCalibrationError
 
 from dasc import __version__, checkpoint
-from dasc.data import Batch
+from dasc.data import Batch, ImageData
 from dasc.errors import UserError
+from dasc.modules.diagnostics import VIEWS, Diagnostics
 from dasc.modules.schedule import StageLR
 from dasc.networks import auxiliary_blocks, describe_network, set_auxiliary_blocks
 from dasc.seeding import mix, run_seed
@@ -66,6 +67,7 @@ class Classifier(LightningModule):
         self._totals: Tensor | None = None
         self._names: tuple[str, ...] = ()
         self._epoch_lr = 0.0
+        self._diagnostics: Diagnostics | None = None
         self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": MeanMetric()}, prefix="val/")
         self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": MeanMetric()}, prefix="test/")
         self.test_ece = MulticlassCalibrationError(int(getattr(network, "num_classes", 2)), n_bins=15)
@@ -81,8 +83,18 @@ class Classifier(LightningModule):
         """Bring the network to `count` auxiliary blocks; an optimizer made before knows nothing of it."""
         set_auxiliary_blocks(self.network, count)
 
+    def prepare(self, data: ImageData) -> None:
+        """Check what the data decide, before a training writes anything; called again it does nothing new.
+
+        Raises:
+            UserError: The module cannot be trained on them.
+        """
+
     def setup(self, stage: str) -> None:
         """Compile the network for training."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and isinstance(data, ImageData):
+            self.prepare(data)
         if self.compile_network and stage == "fit":
             # one shape each for training and validation: automatic dynamic shapes would change the last bits on resume
             self.network.compile(dynamic=False)
@@ -95,8 +107,8 @@ class Classifier(LightningModule):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return scalars by name: `loss` is minimised, all are logged as their mean over the epoch."""
         logits = self(batch.images)
-        loss = F.cross_entropy(logits.float(), batch.targets, label_smoothing=self.label_smoothing)
-        return {"loss": loss, "accuracy": _hits(logits, batch.targets).mean()}
+        loss = F.cross_entropy(logits.float(), targets_of(batch), label_smoothing=self.label_smoothing)
+        return {"loss": loss, "accuracy": hits(logits, targets_of(batch)).mean()}
 
     def on_train_epoch_start(self) -> None:
         """Seed what the network itself draws, such as dropout, and start the epoch's means."""
@@ -123,7 +135,7 @@ class Classifier(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score one batch."""
         logits = self(batch.images).float()
-        self.val_metrics["accuracy"].update(_hits(logits, batch.targets))
+        self.val_metrics["accuracy"].update(hits(logits, batch.targets))
         self.val_metrics["loss"].update(F.cross_entropy(logits, batch.targets, reduction="none"))
 
     def on_validation_epoch_end(self) -> None:
@@ -135,16 +147,27 @@ class Classifier(LightningModule):
         else:
             self.log_dict(values)
 
+    def on_test_start(self) -> None:
+        """Start the metrics that only a test has."""
+        self._diagnostics = Diagnostics(self.network, self.test_ece.num_classes, self.device)
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score one batch."""
-        logits = self(batch.images).float()
-        self.test_metrics["accuracy"].update(_hits(logits, batch.targets))
+        """Score one batch, and look at it under several draws of the augmentation."""
+        assert self._diagnostics is not None
+        logits = self._diagnostics.update(batch.images, batch.targets)
+        self.test_metrics["accuracy"].update(hits(logits, batch.targets))
         self.test_metrics["nll"].update(F.cross_entropy(logits, batch.targets, reduction="none"))
         self.test_ece.update(logits.softmax(1), batch.targets)
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ImageData):
+            for view in range(VIEWS):
+                self._diagnostics.update_view(data.test_view(batch, view), view)
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracy, negative log-likelihood and expected calibration error (15 bins)."""
-        self.log_dict({**self.test_metrics.compute(), "test/ece": self.test_ece.compute()})
+        """Log accuracy, negative log-likelihood, expected calibration error (15 bins) and the diagnostics."""
+        assert self._diagnostics is not None
+        more = {f"test/{name}": value for name, value in self._diagnostics.compute().items()}
+        self.log_dict({**self.test_metrics.compute(), "test/ece": self.test_ece.compute(), **more})
         self.test_metrics.reset()
         self.test_ece.reset()
 
@@ -230,8 +253,14 @@ def _check_loads(loaded: dict[str, Any], current: dict[str, Any], continues: boo
         )
 
 
-def _hits(logits: Tensor, targets: Tensor) -> Tensor:
-    return (logits.argmax(1) == targets).float()
+def targets_of(batch: Batch) -> Tensor:
+    """Return the classes (B,) of a batch, or the shares of the classes (B, num_classes) where it is mixed."""
+    return batch.targets if batch.mixed_targets is None else batch.mixed_targets
+
+
+def hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 where the largest logit of (B, num_classes) is that of the (largest) target and 0 elsewhere, (B,)."""
+    return (logits.argmax(1) == (targets if targets.dim() == 1 else targets.argmax(1))).float()
 
 
 def _plain(value: Any) -> Any:

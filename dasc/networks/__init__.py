@@ -3,6 +3,7 @@
 from dasc.networks.auxiliary import AuxiliaryPlace, auxiliary_blocks, auxiliary_place, set_auxiliary_blocks
 from dasc.networks.counts import Count, count, macs_per_weight, prunable_weights, short
 from dasc.networks.describe import build_network, describe_network
+from dasc.networks.features import features_and_logits, last_linear
 from dasc.networks.mobilenet import CifarMobileNetV2
 from dasc.networks.resnet import CifarResNet
 from dasc.networks.shufflenet import CifarShuffleNetV2
@@ -20,6 +21,8 @@ __all__ = (
     "build_network",
     "count",
     "describe_network",
+    "features_and_logits",
+    "last_linear",
     "macs_per_weight",
     "prunable_weights",
     "set_auxiliary_blocks",

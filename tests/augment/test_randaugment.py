@@ -51,6 +51,7 @@ def draws_like(operations: list[list[int]], negative: bool = False, magnitude: i
         magnitude=torch.full((count,), magnitude),
         flip=torch.zeros(count, dtype=torch.bool),
         shift=torch.zeros(count, 2),
+        hole=torch.zeros(count, 2),
     )
 
 

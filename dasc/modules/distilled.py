@@ -1,0 +1,235 @@
+"""A classifier that learns from labels and from a teacher."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from dasc.data import Batch, ImageData
+from dasc.errors import UserError
+from dasc.losses import Divergence, distillation, select, selection_scores
+from dasc.modules.classifier import hits, targets_of
+from dasc.modules.pruned import PrunedClassifier
+from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
+from dasc.sparsity import Scope
+from dasc.stages import MAX_MAGNITUDE, Stages
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the teacher chooses one of n augmented views of each image (Yu et al. 2023, Eq. 6).
+
+    The view with the lowest `ce_weight CE(teacher, label) - kl_weight divergence(student, teacher)` is trained on.
+
+    Args:
+        views: Number of views, n, at least 2.
+        ce_weight: Weight of the teacher's cross entropy, at least 0.
+        kl_weight: Weight of the divergence of student and teacher, at least 0, not 0 together with `ce_weight`.
+        divergence: `kl`, as the paper's text says, or `cross_entropy`, as its Eq. 4 is printed.
+
+    Raises:
+        UserError: A value is outside its range.
+    """
+
+    views: int = 4
+    ce_weight: float = 1.0
+    kl_weight: float = 1.0
+    divergence: Divergence = "kl"
+
+    def __post_init__(self) -> None:
+        if self.views < 2:
+            raise UserError(f"selection.views is {self.views}: write at least 2, or selection: none")
+        for name in ("ce_weight", "kl_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"selection.{name} is {getattr(self, name)}: write a number, at least 0")
+        if self.ce_weight == self.kl_weight == 0:
+            raise UserError("selection.ce_weight and kl_weight are both 0: write one over 0, or selection: none")
+
+
+class DistilledClassifier(PrunedClassifier):
+    """A classifier that learns from labels and from a teacher's answers: `alpha CE + (1 - alpha) KL`.
+
+    Args:
+        network: The student: maps normalised images (B, 3, H, W) to logits (B, num_classes); keeps its constructor's
+            arguments.
+        stages: The table of stages.
+        teacher: Where the teacher comes from.
+        alpha: Weight of the cross entropy, in (0, 1].
+        temperature: Softens both answers in KL, over 0.
+        selection: How the teacher chooses each image's augmentation; `none` leaves it to chance.
+        targets: `label`, or `teacher`, which drops the cross entropy: with MixUp or CutMix the student then learns the
+            teacher's own answer to the mixed image.
+        scope: Whether weights are compared within their `layer`, or across all layers (`global`).
+        skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
+        optimizer: Makes the optimizer from the parameters; its learning rate is the peak of stages that name none.
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        recalibrate: Training batches that BatchNorm's running statistics are taken from anew, right after a drop or a
+            pruning step; 0 leaves them to the training.
+        compile: Whether the student is compiled by `torch.compile`.
+
+    Raises:
+        UserError: A value is outside its range, or what `PrunedClassifier` raises.
+
+    References:
+        Hinton, Vinyals, Dean, https://arxiv.org/abs/1503.02531; Yu, Zhang, Ma, https://arxiv.org/abs/2305.13232.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        stages: Stages,
+        teacher: Teacher,
+        alpha: float = 0.1,
+        temperature: float = 4.0,
+        selection: Selection | Literal["none"] = "none",
+        targets: Literal["label", "teacher"] = "label",
+        scope: Scope = "layer",
+        skip: list[str] | None = None,
+        optimizer: OptimizerCallable = lambda p: torch.optim.SGD(
+            p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
+        ),
+        label_smoothing: float = 0.0,
+        recalibrate: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(network, stages, scope, skip, optimizer, label_smoothing, recalibrate, compile)
+        if not 0 < alpha <= 1:
+            raise UserError(f"alpha is {alpha}: write a number over 0, at most 1")
+        if not 0 < temperature < math.inf:
+            raise UserError(f"temperature is {temperature}: write a number over 0")
+        if targets == "teacher" and alpha == 1:
+            raise UserError("targets: teacher drops the cross entropy, and alpha 1 the rest: write an alpha below 1")
+        self.source = teacher
+        self.alpha = alpha
+        self.temperature = temperature
+        self.selection = None if selection == "none" else selection
+        self.targets = targets
+        self._teacher: LoadedTeacher | None = None
+        self._chosen_bins: Tensor | None = None
+        if self.selection is not None:
+            _check_views(stages)
+
+    @property
+    def teacher(self) -> LoadedTeacher:
+        """The teacher, once the data are known."""
+        assert self._teacher is not None, "call prepare(data) first"
+        return self._teacher
+
+    def prepare(self, data: ImageData) -> None:
+        """Load the teacher, check that it and the augmentation go with the data, and ask the data for views."""
+        super().prepare(data)
+        if self.selection is not None and data.mix != "none":
+            raise UserError(
+                f"selection scores each view by its label, and data.mix {data.mix} gives images two: "
+                "set one of them to none"
+            )
+        if self._teacher is None:
+            self._teacher = load_teacher(self.source, data)
+        data.views = 1 if self.selection is None else self.selection.views
+
+    def setup(self, stage: str) -> None:
+        """As `Classifier`; bring the teacher to the device of the training."""
+        super().setup(stage)
+        if stage == "fit":
+            low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(self.trainer.precision))
+            self.teacher.to(self.trainer.strategy.root_device, low)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss, its parts, and how the teacher answers what the student is trained on."""
+        if self.selection is None:
+            images, answers = batch.images, self.teacher.logits(batch.images)
+            more: dict[str, Tensor] = {}
+        else:
+            images, answers, more = self._chosen(batch, self.selection)
+        logits, targets = self(images), targets_of(batch)
+        loss, ce, kl = distillation(logits, answers, targets, self.alpha, self.temperature, self.label_smoothing)
+        return {
+            "loss": loss if self.targets == "label" else (1 - self.alpha) * kl,
+            "accuracy": hits(logits, targets).mean(),
+            "ce": ce,
+            "kl": kl,
+            "teacher_accuracy": hits(answers, targets).mean(),
+            "teacher_entropy": _entropy(answers),
+            **more,
+        }
+
+    def _chosen(self, batch: Batch, selection: Selection) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the chosen view of each image, the teacher's logits of it, and what is logged of the choice."""
+        views, count = batch.images.shape[:2]
+        every = batch.images.flatten(0, 1)
+        answers = self.teacher.logits(every)
+        student = answers if selection.kl_weight == 0 else self._scored(every)
+        scores = selection_scores(
+            teacher=answers.view(views, count, -1),
+            student=student.view(views, count, -1),
+            targets=batch.targets,
+            ce_weight=selection.ce_weight,
+            kl_weight=selection.kl_weight,
+            temperature=self.temperature,
+            kind=selection.divergence,
+        )
+        places = select(scores) * count + torch.arange(count, device=scores.device)
+        missed = 1 - hits(answers, batch.targets.repeat(views)).mean()
+        more = {"misclassified_views": missed}
+        if batch.magnitudes is not None:
+            chosen = batch.magnitudes.flatten()[places]
+            more["chosen_magnitude"] = chosen.float().mean()
+            self._count(chosen)
+        return every[places], answers[places], more
+
+    @torch.no_grad()
+    def _scored(self, images: Tensor) -> Tensor:
+        with _evaluating(self.network):
+            logits: Tensor = self.network(images)
+        return logits
+
+    def _count(self, chosen: Tensor) -> None:
+        # not bincount: it makes a GPU wait
+        counts = (chosen[:, None] == torch.arange(MAX_MAGNITUDE + 1, device=chosen.device)).sum(0)
+        self._chosen_bins = counts if self._chosen_bins is None else self._chosen_bins.add_(counts)
+
+    def take_chosen_bins(self) -> Tensor | None:
+        """Return how many views of each M (int64 (31,)) this process chose since the last call; None for no choice."""
+        counts, self._chosen_bins = self._chosen_bins, None
+        return counts
+
+    def recipe(self) -> dict[str, Any]:
+        """As `PrunedClassifier`, with how it is distilled and from which weights."""
+        return super().recipe() | {
+            "alpha": self.alpha,
+            "temperature": self.temperature,
+            "selection": "none" if self.selection is None else asdict(self.selection),
+            "targets": self.targets,
+            "teacher": None if self._teacher is None else self._teacher.hash,
+        }
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Set a network to eval mode for a while; modules that were not training are left so."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _check_views(stages: Stages) -> None:
+    for number, row in enumerate(stages, start=1):
+        if row.magnitude == "none":
+            raise UserError(
+                f"stage {number} has magnitude none, all views of an image would be the same: "
+                "write magnitude: random, or selection: none"
+            )
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    log_p = logits.float().log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1).mean()

@@ -16,6 +16,7 @@ from dasc.losses import Divergence, distillation, select, selection_scores
 from dasc.modules.classifier import hits, targets_of
 from dasc.modules.pruned import PrunedClassifier
 from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
+from dasc.networks import forward_in_parts
 from dasc.sparsity import Scope
 from dasc.stages import MAX_MAGNITUDE, Stages
 
@@ -182,11 +183,9 @@ class DistilledClassifier(PrunedClassifier):
             self._count(chosen)
         return every[places], answers[places], more
 
-    @torch.no_grad()
     def _scored(self, images: Tensor) -> Tensor:
         with _evaluating(self.network):
-            logits: Tensor = self.network(images)
-        return logits
+            return forward_in_parts(self.network, images)
 
     def _count(self, chosen: Tensor) -> None:
         # not bincount: it makes a GPU wait

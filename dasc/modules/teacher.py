@@ -13,7 +13,7 @@ from torchvision import models
 from dasc import checkpoint, networks, runs
 from dasc.data import ImageData
 from dasc.errors import UserError, one_of
-from dasc.networks import build_network, describe_network
+from dasc.networks import build_network, describe_network, forward_in_parts
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -65,11 +65,9 @@ class LoadedTeacher:
             for weight in networks.prunable_weights(self.network).values():
                 weight.data = weight.data.to(dtype)
 
-    @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images (B, 3, H, W) that are normalised for the student."""
-        logits: Tensor = self.network(images)
-        return logits
+        return forward_in_parts(self.network, images)
 
 
 class Renormalised(nn.Module):

@@ -5,6 +5,7 @@ from dasc.networks.counts import Count, count, macs_per_weight, prunable_weights
 from dasc.networks.describe import build_network, describe_network
 from dasc.networks.features import features_and_logits, last_linear
 from dasc.networks.mobilenet import CifarMobileNetV2
+from dasc.networks.parts import forward_in_parts
 from dasc.networks.resnet import CifarResNet
 from dasc.networks.shufflenet import CifarShuffleNetV2
 from dasc.networks.torchvision import TorchvisionNetwork
@@ -22,6 +23,7 @@ __all__ = (
     "count",
     "describe_network",
     "features_and_logits",
+    "forward_in_parts",
     "last_linear",
     "macs_per_weight",
     "prunable_weights",

@@ -76,6 +76,8 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
         panel.bar_label(bars, [f"{value:.3g}" for value in values], padding=2, fontsize=8)
         panel.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
         panel.set_title(title, fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.locator_params(axis="x", nbins=4)
         panel.margins(x=0.2)
         panel.spines[["top", "right"]].set_visible(False)
     panels.flat[0].invert_yaxis()

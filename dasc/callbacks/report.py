@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -137,9 +136,9 @@ class StageReport(Callback):
 def show(rows: list[dict[str, Any]], folder: Path) -> None:
     """Print the rows of stages.csv as a table, and the command that opens the curves."""
     caption = "accuracy: validation, last and best epoch; sizes: without zeros"
-    table = Table(box=box.SIMPLE, pad_edge=False, caption=caption, caption_justify="left")
+    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
     blocks = any(row.get("auxiliary", 0) for row in rows)
-    names = ["stage", "epochs", "sparsity", "M", *["layers"] * blocks, "accuracy", "best", "parameters", "MACs"]
+    names = ["stage", "epochs", "sparsity", "M", *["layers"] * blocks, "accuracy", "best", "params", "MACs"]
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
@@ -148,7 +147,7 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
             str(row["epochs"]),
             f"{row['sparsity']:.1%}",
             str(row["magnitude"]),
-            *[str(row["layers"])] * blocks,
+            *[str(row.get("layers"))] * blocks,
             _percent(row["val_accuracy_last"]),
             _percent(row["val_accuracy_best"]),
             short(row["nonzero_parameters"]),

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dasc.data import ImageData
-from dasc.modules import Classifier, PrunedClassifier
+from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.networks import Count, count, describe_network, macs_per_weight, set_auxiliary_blocks, short
 from dasc.seeding import run_seed
 from dasc.sparsity import Scope
@@ -104,6 +104,8 @@ def print_plan(module: Classifier, data: ImageData, epoch: Epoch) -> None:
     """Print what is trained on what, and its stages as a table."""
     stages = planned_stages(module, data.image_size, epoch)
     facts = Table.grid(padding=(0, 2))
+    facts.add_column()
+    facts.add_column(overflow="fold")
     for name, fact in _facts(module, data).items():
         facts.add_row(name, fact)
     console = Console(highlight=False, markup=False)
@@ -135,9 +137,19 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
         "network": f"{type(module.network).__name__} ({arguments}): {sizes.layers} layers, "
         f"{sizes.parameters:,} parameters, {sizes.macs:,} MACs at {size}",
         "module": f"{type(module).__name__}{pruned}{skipped}",
+        **_teacher(module),
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
         "run": f"batch size {data.batch_size}, {module.recipe()['optimizer']['class']}, seed {run_seed()}",
     }
+
+
+def _teacher(module: Classifier) -> dict[str, str]:
+    if not isinstance(module, DistilledClassifier):
+        return {}
+    chosen = module.selection
+    views = "" if chosen is None else f", chooses one of {chosen.views} views of each image"
+    source = module.source.path or module.source.weights
+    return {"teacher": f"{source}, alpha {module.alpha:g}, temperature {module.temperature:g}{views}"}
 
 
 def _table(stages: list[PlannedStage]) -> Table:

@@ -87,10 +87,21 @@ def _settings(described: Mapping[str, Any], stages: Stages) -> dict[str, str | i
         "network": f"{network['class_path'].rpartition('.')[2]}({', '.join(arguments)})",
         "seed": str(described["seed"]),
         "stages": ", ".join(map(_short, stages)),
+        "training/distillation": _distillation(recipe),
         "training/label_smoothing": recipe["label_smoothing"],
+        "training/mix": data["mix"],
         "training/module": recipe["module"],
         "training/optimizer": ", ".join(optimizer),
     }
+
+
+def _distillation(recipe: Mapping[str, Any]) -> str:
+    if "teacher" not in recipe:
+        return "none"
+    chosen = recipe["selection"]
+    views = "none" if chosen == "none" else ", ".join(f"{name} {value}" for name, value in chosen.items())
+    settings = f"alpha {recipe['alpha']:g}, temperature {recipe['temperature']:g}, targets {recipe['targets']}"
+    return f"{settings}, selection {views}"
 
 
 def _short(row: Stage) -> str:

@@ -115,6 +115,8 @@ def test_the_hyper_parameters_are_in_the_event_file(run: Path) -> None:
         "stages": "2x0%@14, 2x30%@12..8, 2x60%@random",
         "training/label_smoothing": 0,
         "training/module": "PrunedClassifier",
+        "training/distillation": "none",
+        "training/mix": "none",
         "training/optimizer": "class=SGD, lr=0.1, momentum=0.9, weight_decay=0.0005, nesterov=True",
     }
     assert not [path for path in run.iterdir() if path.is_dir() and path.name != "checkpoints"]

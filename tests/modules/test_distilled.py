@@ -8,10 +8,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from dasc.callbacks import DropAuxiliaryLayers, L1Pruning, MagnitudeDecay, SelectionReport
+from dasc.callbacks.board import _settings
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
 from dasc.modules import DistilledClassifier, Selection, Teacher
 from dasc.networks import CifarResNet, auxiliary_blocks
+from dasc.plan import Epoch, print_plan
 from dasc.stages import Stages
 from tests.support.training import bare_trainer
 
@@ -257,3 +259,18 @@ def test_mixed_images_are_learned_from_label_and_teacher(teacher: Teacher) -> No
         logits = module.network(given.images)
     expected = -(shares.double() * log_softmax(logits)).sum(1).mean()
     assert float(values["ce"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_students_hyper_parameters_name_how_it_was_distilled(teacher: Teacher) -> None:
+    module = student(teacher, selection=Selection(views=3), alpha=0.25)
+    described = module.describe() | {"data": ImageData(mix="none").describe()}
+    assert _settings(described, module.stages)["training/distillation"] == (
+        "alpha 0.25, temperature 4, targets label, selection views 3, ce_weight 1.0, kl_weight 1.0, divergence kl"
+    )
+
+
+def test_a_plan_names_the_teacher(teacher: Teacher, capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(student(teacher, selection=Selection(views=3)), ImageData(), Epoch(8, 1024))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "alpha 0.1, temperature 4, chooses one of 3 views of each image" in said
+    assert "teacher.pt" in said.replace(" ", "")

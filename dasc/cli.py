@@ -127,6 +127,11 @@ class Command(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is: Lightning would put the checkpoint's hyper-parameters over it."""
 
+    def _dump_config(self) -> None:
+        """Give a network without settings a place for num_classes: Lightning wants one for what it links."""
+        super()._dump_config()
+        self.config_dump["model"]["init_args"]["network"].setdefault("init_args", {})
+
     def before_instantiate_classes(self) -> None:
         """Check what the table decides and nothing else may."""
         config = self.config[self.subcommand]

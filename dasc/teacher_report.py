@@ -15,6 +15,7 @@ from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, Teacher, load_teacher
 from dasc.modules.teacher import SUFFIXES
+from dasc.networks import auxiliary_blocks
 from dasc.stages import Stages
 
 METRICS = {
@@ -46,7 +47,7 @@ def report(trainer: Trainer, data: ImageData, teachers: Sequence[str], root: Pat
     networks = {name: load_teacher(Teacher(path=name), data).network for name in teachers}
     rows: list[Row] = []
     for name, network in networks.items():
-        module = Classifier(network, Stages.parse([{"epochs": 1}]))
+        module = Classifier(network, Stages.parse([{"epochs": 1, "auxiliary": auxiliary_blocks(network)}]))
         (values,) = trainer.test(module, datamodule=data, verbose=False)
         rows.append({"teacher": name} | {key.removeprefix("test/"): value for key, value in values.items()})
     if not trainer.is_global_zero:

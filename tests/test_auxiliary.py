@@ -8,8 +8,12 @@ import torch
 
 from dasc.checkpoint import load_network
 from dasc.cli import main
+from dasc.data import ImageData
+from dasc.modules import Classifier
 from dasc.networks import CifarMobileNetV2, CifarResNet, CifarShuffleNetV2, auxiliary_blocks
+from dasc.stages import Stages
 from tests.support.command import dasc
+from tests.support.training import bare_trainer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PLAIN = {"resnet20": CifarResNet, "mobilenet_v2": CifarMobileNetV2, "shufflenet_v2": CifarShuffleNetV2}
@@ -55,6 +59,18 @@ def test_checkpoints_from_before_and_after_a_drop_are_scored(
     table = "--stages=[{epochs: 1}]"
     main(["predict", "--config", str(shrinking), table, f"--ckpt_path={path}", "--trainer.enable_progress_bar=false"])
     assert len(read(Path("predictions.csv"))) == 360
+
+
+def test_a_report_scores_a_teacher_with_the_blocks_it_has(run: Path, shrinking: Path) -> None:
+    path, root = run / "checkpoints" / "stage-1.ckpt", Path("report")
+    quiet = (*QUICK, f"--trainer.default_root_dir={root}")
+    main(["teacher-report", "--config", str(shrinking), "--teachers", str(path), *quiet])
+    (reported,) = read(root / "teachers.csv")
+    network, _, _ = load_network(path)
+    data = ImageData(batch_size=128)
+    module = Classifier(network, Stages.parse([{"epochs": 1, "auxiliary": 2}]))
+    (tested,) = bare_trainer().test(module, datamodule=data, verbose=False)
+    assert float(reported["nll"]) == pytest.approx(tested["test/nll"], rel=1e-6)
 
 
 @pytest.mark.parametrize("load", ["weights", "masks", "both"])

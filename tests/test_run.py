@@ -201,3 +201,24 @@ def test_an_epoch_without_validation_has_no_accuracy_of_another(tiny: Path, tmp_
     accuracies = [value for _, value in scalars(tmp_path / "lightning_logs" / "version_0")["val/accuracy"]]
     assert [row["val_accuracy_last"] for row in table] == [f"{accuracies[0]:.6g}", "", f"{accuracies[1]:.6g}"]
     assert [row["best_epoch"] for row in table] == ["2", "", "4"]
+
+
+def test_a_network_of_ones_own_needs_no_settings(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_package.py").write_text(
+        "from torch import nn\n\n\n"
+        "class MyNetwork(nn.Sequential):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, num_classes))\n"
+        "        self.num_classes = num_classes\n"
+    )
+    config = tmp_path / "own.yaml"
+    own = "network: {class_path: my_package.MyNetwork}"
+    config.write_text(tiny.read_text().replace("network: {class_path: CifarResNet, init_args: {depth: 8}}", own))
+    monkeypatch.syspath_prepend(tmp_path)
+    main(["fit", "--config", str(config), "--epochs_scale=0.5", "--trainer.limit_train_batches=1"])
+    main(["test", "--config", str(config), "--ckpt_path=best", "--trainer.enable_progress_bar=false"])
+    assert "test/accuracy" in capsys.readouterr().out
+    loaded = checkpoint.load_network("lightning_logs/version_0/checkpoints/best.ckpt")
+    assert loaded.network.get_parameter("2.weight").shape == (10, 48)

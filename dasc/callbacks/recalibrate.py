@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from dasc.modules import Classifier
+from dasc.seeding import mix, run_seed
 from dasc.stages import Stages
 
 
@@ -32,6 +33,8 @@ class RecalibrateBatchNorm(Callback):
         assert isinstance(pl_module, Classifier)
         self._used = 0
         if pl_module.recalibrate and self._changes_at(trainer.current_epoch):
+            # dropout draws as after a resume
+            torch.manual_seed(mix(run_seed(), trainer.current_epoch, trainer.global_rank, 5))
             self._used = recalibrate(pl_module.network, islice(_batches(trainer), pl_module.recalibrate), trainer)
             rank_zero_info(f"epoch {trainer.current_epoch + 1}: BatchNorm recalibrated on {self._used} batches")
 
@@ -66,7 +69,8 @@ def recalibrate(network: nn.Module, batches: Iterator[Any], trainer: Trainer) ->
     used = 0
     with trainer.precision_plugin.forward_context():
         for batch in batches:
-            network.forward(batch.images)  # not compiled: a graph for a few batches costs more than it saves
+            images = batch.images if batch.images.dim() == 4 else batch.images[0]  # the first of several views
+            network.forward(images)  # not compiled: a graph for a few batches costs more than it saves
             used += 1
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -1,6 +1,7 @@
 """Which magnitudes a teacher chooses."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -30,13 +31,13 @@ class SelectionReport(Callback):
         """Find the run's folder, on all processes."""
         self._folder = run_folder(trainer)
 
-    def state_dict(self) -> dict[str, list[list[int]]]:
-        """Return the rows so far."""
-        return {"rows": self._rows}
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the rows so far."""
+        checkpoint.setdefault("dasc", {})["selected"] = self._rows
 
-    def load_state_dict(self, state_dict: dict[str, list[list[int]]]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the rows over."""
-        self._rows = [list(row) for row in state_dict["rows"]]
+        self._rows = [list(row) for row in checkpoint["dasc"].get("selected", [])]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add up the epoch over all processes, and write it."""

@@ -84,7 +84,7 @@ class DistilledClassifier(PrunedClassifier):
         self,
         network: nn.Module,
         stages: Stages,
-        teacher: Teacher,
+        teacher: Teacher | None = None,
         alpha: float = 0.1,
         temperature: float = 4.0,
         selection: Selection | Literal["none"] = "none",
@@ -105,7 +105,7 @@ class DistilledClassifier(PrunedClassifier):
             raise UserError(f"temperature is {temperature}: write a number over 0")
         if targets == "teacher" and alpha == 1:
             raise UserError("targets: teacher drops the cross entropy, and alpha 1 the rest: write an alpha below 1")
-        self.source = teacher
+        self.source = teacher or Teacher()
         self.alpha = alpha
         self.temperature = temperature
         self.selection = None if selection == "none" else selection

@@ -13,7 +13,7 @@ from torchvision import models
 from dasc import checkpoint, networks, runs
 from dasc.data import ImageData
 from dasc.errors import UserError, one_of
-from dasc.networks import build_network, describe_network, forward_in_parts
+from dasc.networks import build_network, forward_in_parts
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -58,12 +58,11 @@ class LoadedTeacher:
         Args:
             device: The student's.
             dtype: What autocast would bring weights of convolutions and linear layers to at every step; brought there
-                once, the outputs are the same. None leaves them.
+                once, the outputs are the same. None: float32.
         """
         self.network.to(device)
-        if dtype is not None:
-            for weight in networks.prunable_weights(self.network).values():
-                weight.data = weight.data.to(dtype)
+        for weight in networks.prunable_weights(self.network).values():
+            weight.data = weight.data.to(dtype or torch.float32)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images (B, 3, H, W) that are normalised for the student."""
@@ -101,15 +100,13 @@ def load_teacher(source: Teacher, data: ImageData) -> LoadedTeacher:
     Raises:
         UserError: It cannot be found or read, or is of other classes, in one sentence.
     """
-    if bool(source.path) == bool(source.weights):
-        raise UserError("teacher is not given: write teacher.path (a checkpoint) or teacher.weights (torchvision's)")
+    _check_source(source)
     if source.weights:
-        network, classes, mean, std = _from_torchvision(source.weights)
+        network, mean, std = _from_torchvision(source.weights, data)
     elif Path(source.path).suffix in SUFFIXES:
-        network, classes, mean, std = _from_state_dict(source, data)
+        network, mean, std = _from_state_dict(source, data)
     else:
-        network, classes, mean, std = _from_checkpoint(runs.checkpoint_in(source.path))
-    _check_classes(source.path or source.weights, network, classes, data)
+        network, mean, std = _from_checkpoint(runs.checkpoint_in(source.path), data)
     if not data.mean:  # a folder's are measured as it is loaded
         data.load()
     given = torch.tensor([data.mean, data.std], dtype=torch.float64)
@@ -117,25 +114,51 @@ def load_teacher(source: Teacher, data: ImageData) -> LoadedTeacher:
     return LoadedTeacher(network if torch.equal(own, given) else Renormalised(network, own, given))
 
 
-_Parts = tuple[nn.Module, Sequence[str], Sequence[float], Sequence[float]]
+_Parts = tuple[nn.Module, Sequence[float], Sequence[float]]
+"""A network, and the mean and standard deviation of each channel that it was trained with; empty: the data's."""
 
 
-def _from_checkpoint(path: Path) -> _Parts:
+def _check_source(source: Teacher) -> None:
+    if not source.path and not source.weights:
+        raise UserError("teacher is not given: write teacher.path (a checkpoint) or teacher.weights (torchvision's)")
+    if source.path and source.weights:
+        raise UserError(
+            f"teacher has both path {source.path} and weights {source.weights}: write one, and '' for the other"
+        )
+    for name in ("mean", "std"):
+        given = getattr(source, name)
+        if given is None:
+            continue
+        if Path(source.path).suffix not in SUFFIXES:
+            raise UserError(f"teacher.{name} is for a state_dict, this teacher brings its own: leave it out")
+        if len(given) != 3 or (name == "std" and min(given) <= 0):
+            over = " over 0" if name == "std" else ""
+            raise UserError(f"teacher.{name} is {given}: write three numbers{over}, one a channel")
+
+
+def _from_checkpoint(path: Path, data: ImageData) -> _Parts:
     network, _, meta = checkpoint.load_network(path)
-    return network, meta["classes"], meta["mean"], meta["std"]
+    _check_classes(str(path), getattr(network, "num_classes", len(meta["classes"])), meta["classes"], data)
+    return network, meta["mean"], meta["std"]
 
 
-def _from_torchvision(name: str) -> _Parts:
-    kinds = {kind.__name__: kind for kind in map(models.get_model_weights, models.list_models(module=models))}
+def _from_torchvision(name: str, data: ImageData) -> _Parts:
+    names = [model for model in models.list_models(module=models) if model not in networks.torchvision.TWO_OUTPUTS]
+    kinds = {kind.__name__: kind for kind in map(models.get_model_weights, names)}
     kind, _, member = name.partition(".")
     known = [f"{kind}.{member}" for kind in kinds for member in kinds[kind].__members__]
     if name not in known:
         raise UserError(one_of("weights of torchvision", name, known))
     weights = kinds[kind][member]
-    model = next(n for n in models.list_models(module=models) if models.get_model_weights(n) is kinds[kind])
-    network = networks.TorchvisionNetwork(len(weights.meta["categories"]), model, member)
+    classes = weights.meta["categories"]
+    _check_classes(name, len(classes), classes, data)
+    model = next(model for model in names if models.get_model_weights(model) is kinds[kind])
+    try:
+        network = networks.TorchvisionNetwork(len(classes), model, member)
+    except (OSError, RuntimeError) as error:  # no network, or a file with another hash
+        raise UserError(f"the weights {name} cannot be downloaded ({error}): check the connection") from None
     transforms = weights.transforms()
-    return network, weights.meta["categories"], transforms.mean, transforms.std
+    return network, transforms.mean, transforms.std
 
 
 def _from_state_dict(source: Teacher, data: ImageData) -> _Parts:
@@ -145,15 +168,26 @@ def _from_state_dict(source: Teacher, data: ImageData) -> _Parts:
             "and its arguments as teacher.network_args, such as {depth: 110}"
         )
     network = _build(source, data.num_classes)
-    try:
-        network.load_state_dict(_read_state(Path(source.path)))
-    except RuntimeError as error:
-        lines = str(error).strip().splitlines()
+    _check_classes(source.path, getattr(network, "num_classes", data.num_classes), (), data)
+    state = _read_state(Path(source.path))
+    _check_fits(source, state, network.state_dict())
+    network.load_state_dict(state)
+    return network, source.mean or (), source.std or ()
+
+
+def _check_fits(source: Teacher, state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    blocks = [key for key in state if ".auxiliary." in key and key not in own]
+    if blocks:
+        raise UserError(f"{source.path} has auxiliary blocks ({blocks[0]}): use the checkpoint, or one after the drop")
+    different = [
+        key for key in [*state, *own] if key not in state or key not in own or state[key].shape != own[key].shape
+    ]
+    if different:
+        arguments = "".join(f", {name} {value}" for name, value in (source.network_args or {}).items())
         raise UserError(
-            f"the weights in {source.path} are of another network than teacher.network, "
-            f"{describe_network(network)} ({lines[min(1, len(lines) - 1)].strip()}): write the one they are of"
-        ) from None
-    return network, (), source.mean or (), source.std or ()
+            f"the weights in {source.path} are of another network than teacher.network {source.network}{arguments} "
+            f"({len(different)} keys or shapes differ, the first is {different[0]}): write the one that they are of"
+        )
 
 
 def _build(source: Teacher, num_classes: int) -> nn.Module:
@@ -193,8 +227,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _check_classes(name: str, network: nn.Module, classes: Sequence[str], data: ImageData) -> None:
-    count = getattr(network, "num_classes", len(classes))
+def _check_classes(name: str, count: int, classes: Sequence[str], data: ImageData) -> None:
     if count != data.num_classes:
         raise UserError(
             f"the teacher {name} has {count} classes, the data {data.num_classes}: use a teacher of the same classes"

@@ -11,7 +11,7 @@ from dasc.networks.auxiliary import AuxiliaryPlace
 from dasc.networks.mobilenet import mobilenet_place
 from dasc.networks.shufflenet import shufflenet_place
 
-_TWO_OUTPUTS = {"googlenet", "inception_v3"}  # they return auxiliary logits while training
+TWO_OUTPUTS = {"googlenet", "inception_v3"}  # they return auxiliary logits while training
 
 
 class TorchvisionNetwork(nn.Module):
@@ -29,7 +29,7 @@ class TorchvisionNetwork(nn.Module):
 
     def __init__(self, num_classes: int, name: str, weights: str | None = None) -> None:
         super().__init__()
-        known = set(models.list_models(module=models)) - _TWO_OUTPUTS
+        known = set(models.list_models(module=models)) - TWO_OUTPUTS
         if name not in known:
             raise UserError(one_of("torchvision network", name, known))
         self.num_classes = num_classes

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dasc.callbacks import DropAuxiliaryLayers, L1Pruning, MagnitudeDecay, SelectionReport
+from dasc.callbacks import DropAuxiliaryLayers, L1Pruning, MagnitudeDecay, RecalibrateBatchNorm, SelectionReport
 from dasc.callbacks.board import _settings
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
@@ -196,11 +196,18 @@ def test_the_table_works_in_full(teacher: Teacher) -> None:
     assert not any("auxiliary" in key for key in module.state_dict())
 
 
+def test_batch_norm_is_recalibrated_on_the_first_of_several_views(teacher: Teacher) -> None:
+    stages = Stages.parse([{"epochs": 1, "magnitude": 9}, {"epochs": 1, "magnitude": 9, "sparsity": 0.5}])
+    module = DistilledClassifier(network(2), stages, teacher, selection=Selection(views=2), recalibrate=2)
+    trainer = fit(module, L1Pruning(stages), MagnitudeDecay(stages), RecalibrateBatchNorm(stages))
+    assert float(trainer.callback_metrics["recalibration_batches"]) == 2
+
+
 def test_each_epoch_has_a_row_of_the_magnitudes_chosen(teacher: Teacher, tmp_path: Path) -> None:
     stages = Stages.parse([{"epochs": 2, "magnitude": "random"}, {"epochs": 1, "magnitude": 7}])
     module = DistilledClassifier(network(2), stages, teacher, selection=Selection(views=3))
     report = SelectionReport()
-    fit(module, MagnitudeDecay(stages), report, default_root_dir=tmp_path)
+    trainer = fit(module, MagnitudeDecay(stages), report, default_root_dir=tmp_path)
     (path,) = tmp_path.rglob("selection.csv")
     with path.open() as file:
         rows = [[int(cell) for cell in row] for row in list(csv.reader(file))[1:]]
@@ -208,7 +215,11 @@ def test_each_epoch_has_a_row_of_the_magnitudes_chosen(teacher: Teacher, tmp_pat
     assert [sum(row[1:]) for row in rows] == [256, 256, 256]
     assert rows[2][1 + 7] == 256
     assert sum(count > 0 for count in rows[0][1:]) > 20
-    assert report.state_dict() == {"rows": rows}
+    checkpoint: dict[str, Any] = {}
+    report.on_save_checkpoint(trainer, module, checkpoint)
+    again = SelectionReport()
+    again.on_load_checkpoint(trainer, module, checkpoint)
+    assert again._rows == checkpoint["dasc"]["selected"] == rows
 
 
 @pytest.mark.parametrize(

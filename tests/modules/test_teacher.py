@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from dasc.checkpoint import FORMAT
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Teacher, load_teacher
-from dasc.networks import CifarResNet, describe_network
+from dasc.networks import CifarResNet, describe_network, set_auxiliary_blocks
 from tests.support.files import make_folder
 
 RESNET8: dict[str, Any] = {"network": "CifarResNet", "network_args": {"depth": 8}}
@@ -136,6 +137,16 @@ def test_low_precision_weights_answer_as_autocast_does() -> None:
     assert low.network.get_parameter("conv1.weight").dtype == torch.bfloat16
 
 
+def test_a_lost_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(self: Any, **_: Any) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", fail)
+    source = Teacher(weights="ResNet18_Weights.IMAGENET1K_V1")
+    said = sentence(source, ImageData("imagenet", root=str(tmp_path), image_size=32))
+    assert said.startswith("the weights ResNet18_Weights.IMAGENET1K_V1 cannot be downloaded")
+
+
 def sentence(source: Teacher, data: ImageData | None = None) -> str:
     with pytest.raises(UserError) as raised:
         load_teacher(source, data or ImageData())
@@ -149,10 +160,19 @@ def test_what_is_wrong_with_a_teacher_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "half.safetensors").write_bytes(bytes(40))
     torch.save([1, 2], tmp_path / "list.pt")
     (tmp_path / "empty").mkdir()
+    longer = network()
+    set_auxiliary_blocks(longer, 1)
+    save_pt(longer.state_dict(), tmp_path / "blocks.pt")
     deeper: dict[str, Any] = {"network": "CifarResNet", "network_args": {"depth": 14}}
     cases = [
         (Teacher(), "teacher is not given: write teacher.path"),
-        (Teacher(path="a", weights="b"), "teacher is not given: write teacher.path"),
+        (Teacher(path="a", weights="b"), "teacher has both path a and weights b: write one"),
+        (Teacher(path="t.pt", mean=[0.5], **RESNET8), "teacher.mean is [0.5]: write three numbers, one a channel"),
+        (Teacher(path="t.pt", std=[0, 1, 1], **RESNET8), "teacher.std is [0, 1, 1]: write three numbers over 0"),
+        (Teacher(path="a.ckpt", mean=[0, 0, 0]), "teacher.mean is for a state_dict, this teacher brings its own"),
+        (Teacher(path="blocks.pt", **RESNET8), "has auxiliary blocks (layer3.auxiliary.0.conv1.weight): use the"),
+        (Teacher(weights="GoogLeNet_Weights.IMAGENET1K_V1"), "unknown weights of torchvision"),
+        (Teacher(weights="ResNet18_Weights.IMAGENET1K_V1"), "has 1000 classes, the data 10"),
         (Teacher(path="nowhere.ckpt"), "there is no checkpoint nowhere.ckpt"),
         (Teacher(path="nowhere.pt", **RESNET8), "there is no file nowhere.pt"),
         (Teacher(path="empty"), "no run in empty has a checkpoint 'best'"),

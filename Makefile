@@ -17,7 +17,7 @@ demo-distill: .venv/installed ## Train a teacher on the digits, and a student wh
 	$(BIN)/dasc fit --config configs/distill.yaml
 
 test: .venv/installed-dev ## Run the tests
-	$(BIN)/pytest -n $(TEST_PROCESSES)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
 
 lint: .venv/installed-dev ## Check style and types
 	$(BIN)/ruff check .

@@ -223,9 +223,10 @@ class Command(LightningCLI):
         if given != "last":
             checkpoint.check_continues(checkpoint.read(given)["dasc"], self._current())
             return Path(given)
-        path = runs.newest_to_continue(self.root, self._current())
+        path, reason = runs.newest_to_continue(self.root, self._current())
         if path is None:
-            print(f"No run under {self.root / runs.LOGS} can be continued by this config: starting a new one")
+            newest = f" ({reason})" if reason else ""
+            print(f"No run under {self.root / runs.LOGS} can be continued by this config{newest}: starting a new one")
         return path
 
     def _progress(self) -> tuple[int, list[dict[str, Any]]]:

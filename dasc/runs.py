@@ -15,18 +15,23 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(folders, key=lambda path: int(path.name.removeprefix("version_")), reverse=True)
 
 
-def newest_to_continue(root: Path, current: dict[str, Any]) -> Path | None:
-    """Return `last.ckpt` of the newest run under `root` that `current` may continue; None where there is none."""
+def newest_to_continue(root: Path, current: dict[str, Any]) -> tuple[Path | None, str]:
+    """Return `last.ckpt` of the newest run under `root` that `current` may continue; None where there is none.
+
+    With it comes why the newest run of all cannot be continued; empty where there is none.
+    """
+    reason = ""
     for folder in run_folders(root):
         path = folder / "checkpoints" / "last.ckpt"
         if not path.is_file():
             continue
         try:
             checkpoint.check_continues(checkpoint.read(path)["dasc"], current)
-        except UserError:
+        except UserError as error:
+            reason = reason or f"{folder.name}: {error}"
             continue
-        return path
-    return None
+        return path, ""
+    return None, reason
 
 
 def newest_with(root: Path, name: str, network: dict[str, Any]) -> Path:

@@ -119,4 +119,5 @@ def test_last_passes_over_runs_of_another_config(alone: Path, shrinking: Path, t
     )
     assert done.returncode == 0, done.stderr
     assert "starting a new one" in done.stdout
+    assert "version_4: this run cannot continue that checkpoint: network.init_args.depth is 14" in done.stdout
     assert (tmp_path / "lightning_logs" / "version_5" / "checkpoints" / "best.ckpt").exists()

@@ -197,13 +197,6 @@ class Command(LightningCLI):
         """Set several teachers side by side."""
         report(self.trainer, self.datamodule, self.config_init[self.subcommand].teachers, self.root)
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run a command; that of several words is a method of the same name with underscores."""
-        if subcommand == "teacher-report":
-            self.teacher_report()
-        else:
-            super()._run_subcommand(subcommand)
-
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self.ckpt_path}
 
@@ -269,6 +262,9 @@ class Command(LightningCLI):
         if trainer.enable_checkpointing is not False:
             ours.append(StageCheckpoint(stages, report))
         return [*ours, *given]
+
+
+setattr(Command, "teacher-report", Command.teacher_report)  # the name of the command
 
 
 def main(args: ArgsType = None) -> None:

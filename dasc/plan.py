@@ -79,10 +79,13 @@ def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch
     """Return the stages of a module that has not been trained."""
     scope = module.scope if isinstance(module, PrunedClassifier) else "layer"
     own_lr = module.recipe()["optimizer"]["lr"]
-    own = _sizes_with(module, 0, image_size)[0].layers
+    sizes = {
+        blocks: _sizes_with(module, blocks, image_size) for blocks in {0, *(row.auxiliary for row in module.stages)}
+    }
+    own = sizes[0][0].layers
     planned = []
     for start, row in zip(module.stages.starts, module.stages, strict=True):
-        dense, layers = _sizes_with(module, row.auxiliary, image_size)
+        dense, layers = sizes[row.auxiliary]
         parameters, macs = sizes_at(row.sparsity, dense, layers, scope)
         planned.append(
             PlannedStage(

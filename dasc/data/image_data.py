@@ -130,7 +130,7 @@ class ImageData(LightningDataModule):
         self.test_paths: list[str] | None = None
         """The files of the test images, once they are read; None where they are in no files of their own."""
         self._sets: dict[str, AnySet] = {}
-        self._draws: dict[int, tuple[tuple[int, int], Draws]] = {}
+        self._draws: dict[tuple[str, int], tuple[tuple[int, int], Draws]] = {}
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
@@ -235,10 +235,7 @@ class ImageData(LightningDataModule):
             view: Number of the view, from 0.
         """
         assert batch.unaugmented is not None
-        if -1 - view not in self._draws:
-            key = (mix(view, 4), self.counts()["test"])
-            self._draws[-1 - view] = (key, draw(key[1], torch.Generator().manual_seed(key[0])))
-        draws = self._draws[-1 - view][1].at(batch.indices.cpu())
+        draws = self._drawn("test", view, mix(view, 4), self.counts()["test"]).at(batch.indices.cpu())
         images = self._randaugment(self._cropped(batch.unaugmented, draws), draws, "random")
         return self._cut(self.normalise(images), draws)
 
@@ -321,10 +318,16 @@ class ImageData(LightningDataModule):
     def _draws_of(self, batch: Batch, view: int = 0) -> Draws:
         size = self.batch_size // self._world_size
         count = self.counts()["train"] // self.batch_size * size
-        key = (mix(run_seed(), self._epoch, self._rank, 1, *([view] if view else [])), count)
-        if view not in self._draws or self._draws[view][0] != key:
-            self._draws[view] = (key, draw(count, torch.Generator().manual_seed(key[0])))
-        return self._draws[view][1].rows(batch.number * size, (batch.number + 1) * size)
+        seed = mix(run_seed(), self._epoch, self._rank, 1, *([view] if view else []))
+        return self._drawn("train", view, seed, count).rows(batch.number * size, (batch.number + 1) * size)
+
+    def _drawn(self, part: str, view: int, seed: int, count: int) -> Draws:
+        """Draw for all images of a part at once; a view's draws are kept until their seed or count is another."""
+        kept = self._draws.get((part, view))
+        if kept is None or kept[0] != (seed, count):
+            kept = (seed, count), draw(count, torch.Generator().manual_seed(seed))
+            self._draws[part, view] = kept
+        return kept[1]
 
     @property
     def _epoch(self) -> int:

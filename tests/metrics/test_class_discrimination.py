@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dasc.errors import UserError
 from dasc.metrics import ClassDiscrimination, Reading
+from tests.support.gathering import join
 
 READINGS: list[Reading] = ["prediction", "latent"]
 CLASSES = 5
@@ -105,14 +106,7 @@ def test_processes_add_up_to_one(reading: Reading) -> None:
     one, other = metric_of(reading), metric_of(reading)
     one.update(outputs[:60], targets[:60])
     other.update(outputs[60:], targets[60:])
-    states = iter(other.metric_state.values())
-    sent: list[torch.dtype] = []
-
-    def gather(state: Tensor, group: Any) -> list[Any]:
-        sent.append(state.dtype)
-        return [state, next(states)]
-
-    one.dist_sync_fn, one.distributed_available_fn = gather, lambda: True
+    sent = join(one, other)
     assert one.compute().item() == pytest.approx(value_of(reading, outputs, targets), rel=1e-10)
     assert sent == [torch.float64] * STATES[reading]
     assert one.count.sum() == 60

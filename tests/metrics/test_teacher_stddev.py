@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -7,6 +6,7 @@ from torch import Tensor
 
 from dasc.errors import UserError
 from dasc.metrics import TeacherStddev
+from tests.support.gathering import join
 
 DRAWS, IMAGES, CLASSES = 4, 30, 5
 
@@ -82,14 +82,7 @@ def test_processes_add_up_to_one() -> None:
     for draw in range(DRAWS):
         one.update(logits[draw, :11], draw)
         other.update(logits[draw, 11:], draw)
-    states = iter(other.metric_state.values())
-    sent: list[torch.dtype] = []
-
-    def gather(state: Tensor, group: Any) -> list[Any]:
-        sent.append(state.dtype)
-        return [state, next(states)]
-
-    one.dist_sync_fn, one.distributed_available_fn = gather, lambda: True
+    sent = join(one, other)
     assert one.compute().item() == pytest.approx(value_of(logits), rel=1e-10)
     assert sent == [torch.float64] * 2
 

@@ -11,7 +11,8 @@ from tests.support.files import accept_made_files, make_cifar, make_fashion_mnis
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("paper/*.yaml")])
-OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - set(EXPERIMENTS))
+STUDIES = set(CONFIGS.glob("studies/**/*.yaml"))  # tests/study/test_studies.py runs them
+OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - set(EXPERIMENTS) - STUDIES)
 BASE = CONFIGS / "prune_decay.yaml"
 INHERITING = CONFIGS / "paper" / "fig4_inheriting.yaml"
 
@@ -29,6 +30,7 @@ QUICK = {
     "epochs_scale": 0.001,
     "data.init_args.batch_size": 16,
     "trainer.accelerator": "cpu",
+    "trainer.check_val_every_n_epoch": 1,
     "trainer.devices": 1,
     "trainer.enable_progress_bar": False,
     "trainer.limit_train_batches": 2,

@@ -22,9 +22,14 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text in UTF-8."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> None:
     """Write a whole table with a header; None is an empty cell."""
     columns = list(columns)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *([row[column] for column in columns] for row in rows)])
-    write_whole(path, lambda file: file.write(text.getvalue().encode()))
+    write_text(path, text.getvalue())

@@ -235,9 +235,26 @@ class ImageData(LightningDataModule):
             view: Number of the view, from 0.
         """
         assert batch.unaugmented is not None
-        draws = self._drawn("test", view, mix(view, 4), self.counts()["test"]).at(batch.indices.cpu())
+        draws = self._fixed_draws(batch, "test", view)
         images = self._randaugment(self._cropped(batch.unaugmented, draws), draws, "random")
         return self._cut(self.normalise(images), draws)
+
+    def augmented(self, batch: Batch, part: str, view: int, magnitude: Magnitude) -> Tensor:
+        """Apply RandAugment, and nothing else, to a batch of uint8 images under draws that never change.
+
+        Args:
+            batch: A batch of `part` as its loader gives it.
+            part: `val` or `test`.
+            view: Number of the draws, from 0.
+            magnitude: M.
+
+        Returns:
+            uint8 (B, 3, H, W).
+        """
+        return self._randaugment(batch.images, self._fixed_draws(batch, part, view), magnitude)
+
+    def _fixed_draws(self, batch: Batch, part: str, view: int) -> Draws:
+        return self._drawn(part, view, mix(view, 4), self.counts()[part]).at(batch.indices.cpu())
 
     def _views_of(self, batch: Batch, draws: list[Draws]) -> Batch:
         """Make views that differ in RandAugment only: crop, flip and hole are those of the first."""

@@ -1,0 +1,1 @@
+"""Studies: many runs from one file, their table, and their figures."""

@@ -1,0 +1,181 @@
+"""A study file: base configs, axes, and what is made of the results."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dasc.errors import UserError, one_of
+from dasc.study.axes import Override, is_seed, parse_axis, parse_override
+from dasc.study.figure import FigureSpec
+
+RUN = "run"
+"""The key of a value that stands for a checkpoint of another run: `{run: NAME, checkpoint: last}`."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Base configs, what is set for all runs, and axes: one run for each combination of their labels.
+
+    Args:
+        configs: The files that `dasc fit` would be given, in order.
+        set: Overrides of all runs.
+        axes: The labels and overrides of each axis.
+    """
+
+    configs: tuple[str, ...]
+    set: Override
+    axes: Mapping[str, Mapping[str, Override]]
+
+    @property
+    def seed_axis(self) -> str | None:
+        """The axis that changes the seed and nothing else, if there is one."""
+        return next((name for name, labels in self.axes.items() if is_seed(labels)), None)
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a study file says.
+
+    Args:
+        name: The study's name, and that of its folder.
+        grid: The study's own runs.
+        before: Runs that others start from, by name: teachers, networks whose masks are taken.
+        exclude: Combinations of labels that are not run.
+        baseline: The labels that tables compare with, by axis.
+        figures: What is drawn.
+        title: The headline of the report.
+    """
+
+    name: str
+    grid: Grid
+    before: Mapping[str, Grid] = field(default_factory=dict)
+    exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    baseline: Mapping[str, str] = field(default_factory=dict)
+    figures: tuple[FigureSpec, ...] = ()
+    title: str = ""
+
+
+_KEYS = ("extends", "name", "title", "configs", "set", "before", "axes", "exclude", "baseline", "figure")
+
+
+def read_study(path: str | Path) -> StudyFile:
+    """Read a study file, checked as far as it can be without the configs that it names.
+
+    Raises:
+        UserError: It is missing, or a key, an axis or a label in it is wrong.
+    """
+    path = Path(path)
+    try:
+        return _study(_read(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file over the one that it extends; the paths in both become relative to where dasc is run."""
+    if not path.is_file():
+        raise UserError("there is no such study file: check the path")
+    try:
+        given = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"it is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(given, dict):
+        raise UserError("a study file has the keys name, configs and axes: see configs/studies/fig3.yaml")
+    for key in given:
+        if key not in _KEYS:
+            raise UserError(one_of("key", str(key), _KEYS))
+    given = {str(key): value for key, value in _beside(path.parent, given).items()}
+    if "extends" not in given:
+        return given
+    base = _read(Path(given["extends"]))
+    merged = {key: {**(base.get(key) or {}), **(given.get(key) or {})} for key in ("set", "before", "axes")}
+    return {**base, **given, **merged}
+
+
+def _beside(folder: Path, given: Any) -> Any:
+    """Resolve the files that are named under `configs`, `config` and `extends` against the study file's folder."""
+    if isinstance(given, list):
+        return [_beside(folder, value) for value in given]
+    if not isinstance(given, dict):
+        return given
+    return {key: _paths(folder, value) if key in _FILES else _beside(folder, value) for key, value in given.items()}
+
+
+_FILES = ("configs", "config", "extends")
+
+
+def _paths(folder: Path, given: Any) -> Any:
+    if isinstance(given, list):
+        return [_paths(folder, value) for value in given]
+    return str(folder / given) if isinstance(given, str) else given
+
+
+def _study(given: Mapping[str, Any]) -> StudyFile:
+    for key in ("name", "configs", "axes"):
+        if not given.get(key):
+            raise UserError(f"{key} is missing: a study has a name, base configs and axes")
+    name = given["name"]
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"name is {name!r}: write letters, digits, - and _, it becomes a folder's name")
+    grid = _grid("the study", given)
+    before = {str(key): _grid(f"before.{key}", value, grid) for key, value in (given.get("before") or {}).items()}
+    figures = given.get("figure") or []
+    return StudyFile(
+        name=name,
+        grid=grid,
+        before=before,
+        exclude=tuple(_labels("exclude", each, grid.axes) for each in given.get("exclude") or []),
+        baseline={axis: labels[0] for axis, labels in _labels("baseline", given.get("baseline"), grid.axes).items()},
+        figures=tuple(FigureSpec.parse(each) for each in (figures if isinstance(figures, list) else [figures])),
+        title=str(given.get("title") or name),
+    )
+
+
+def _grid(where: str, given: Any, own: Grid | None = None) -> Grid:
+    """Read a grid; one under `before` may name axes of the study's own."""
+    names = [each.name for each in fields(Grid)]
+    if not isinstance(given, Mapping) or not given.get("configs"):
+        raise UserError(f"{where} has no configs: name the files that dasc fit would be given")
+    if where != "the study":
+        for key in given:
+            if key not in names:
+                raise UserError(f"{where}: {one_of('key', str(key), names)}")
+    configs = given["configs"] if isinstance(given["configs"], list) else [given["configs"]]
+    for config in configs:
+        if not Path(str(config)).is_file():
+            raise UserError(f"there is no base config {config}: paths are relative to the study file")
+    return Grid(
+        configs=tuple(map(str, configs)),
+        set=parse_override(f"{where}, set", given.get("set")),
+        axes=_axes(where, given.get("axes") or {}, own),
+    )
+
+
+def _axes(where: str, given: Any, own: Grid | None) -> dict[str, Mapping[str, Override]]:
+    if isinstance(given, list) and own is not None:
+        for name in given:
+            if name not in own.axes:
+                raise UserError(f"{where}: {one_of('axis', str(name), own.axes)}")
+        return {name: own.axes[name] for name in given}
+    if not isinstance(given, dict):
+        raise UserError(f"{where}: axes are written {{NAME: {{KEY: VALUES}}}}, not {given!r}")
+    return {str(name): parse_axis(str(name), axis) for name, axis in given.items()}
+
+
+def _labels(where: str, given: Any, axes: Mapping[str, Mapping[str, Override]]) -> dict[str, tuple[str, ...]]:
+    """Read labels by axis, one or several of each."""
+    if not isinstance(given or {}, dict):
+        raise UserError(f"{where} names labels by their axis, {{AXIS: LABEL}}, not {given!r}")
+    read = {}
+    for axis, labels in (given or {}).items():
+        if axis not in axes:
+            raise UserError(f"{where}: {one_of('axis', str(axis), axes)}")
+        read[axis] = tuple(map(str, labels if isinstance(labels, list) else [labels]))
+        for label in read[axis]:
+            if label not in axes[axis]:
+                raise UserError(f"{where}: {one_of(f'label of the axis {axis}', label, axes[axis])}")
+    return read

@@ -1,0 +1,140 @@
+"""Carrying out one job of a study, in a process of its own."""
+
+import csv
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dasc
+from dasc import checkpoint, runs
+from dasc.callbacks.files import write_text
+from dasc.command import Command, run
+from dasc.errors import UserError
+from dasc.messages import sentence
+from dasc.study.folders import CONFIG, ERROR, LOCK, LOG, RESULT, locked, read_json, write_json
+from dasc.study.scores import Scorer
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job as the process gets it that carries it out.
+
+    Args:
+        folder: The job's folder, with its config.
+        rows: Rows of its table.
+        start: The folder of the job whose last stage it goes on from.
+        start_rows: Rows of that job's table.
+        threads: Threads of the CPU.
+        devices: The GPUs that it may see, as CUDA_VISIBLE_DEVICES; None: all.
+    """
+
+    folder: Path
+    rows: int
+    start: Path | None = None
+    start_rows: int = 0
+    threads: int = 1
+    devices: str | None = None
+
+
+def context() -> multiprocessing.context.BaseContext:
+    """Return how processes are started: on Linux as copies of one that has imported all, and used nothing of it."""
+    if not sys.platform.startswith("linux"):
+        return multiprocessing.get_context("spawn")
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload([__name__])
+    return forking
+
+
+def outcome(order: Order, exitcode: int | None) -> str | None:
+    """Return what went wrong in a process that carried out an order; None where nothing did."""
+    if (order.folder / RESULT).is_file():
+        return None
+    if (order.folder / ERROR).is_file():
+        return (order.folder / ERROR).read_text().strip()
+    how = f"by signal {-exitcode}" if exitcode is not None and exitcode < 0 else f"with status {exitcode}"
+    return f"its process ended {how} (signal 9 often means too little memory): see {order.folder / LOG}"
+
+
+def work(order: Order) -> None:
+    """Carry out an order: train what is left to train, score its stages, and leave result.json or error.txt."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this stops it
+    if order.devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = order.devices
+    torch.set_num_threads(order.threads)
+    order.folder.mkdir(parents=True, exist_ok=True)
+    with locked(order.folder / LOCK):  # one that outlived a killed study is waited for
+        if (order.folder / RESULT).is_file():
+            return
+        _to_log(order.folder / LOG)
+        (order.folder / ERROR).unlink(missing_ok=True)
+        try:
+            write_json(order.folder / RESULT, train_and_score(order))
+        except Exception as error:
+            traceback.print_exc()
+            said = sentence(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
+            write_text(order.folder / ERROR, f"{said}\n")
+            sys.exit(1)
+
+
+def train_and_score(order: Order) -> dict[str, Any]:
+    """Train what is left to train of an order, and return its rows with the scores on the test images."""
+    command = _train(order)
+    (version,) = runs.run_folders(order.folder)
+    recorded = checkpoint.read(version / "checkpoints" / "last.ckpt")["dasc"]
+    if len(recorded["rows"]) < order.rows:
+        raise UserError(f"the training stopped after {recorded['epochs_done']} epochs: see {order.folder / LOG}")
+    trainer = command.config["fit"].trainer
+    scorer = Scorer(command.datamodule, trainer.accelerator, trainer.precision)
+    rows = [] if order.start is None else read_json(order.start / RESULT)["rows"]
+    for number in range(order.start_rows + 1, order.rows + 1):
+        network = checkpoint.load_network(version / "checkpoints" / f"stage-{number}.ckpt").network
+        scores = {f"test_{name}": round(value, 6) for name, value in scorer.test(network).items()}
+        rows.append(recorded["rows"][number - 1] | scores)
+    return {"rows": rows, "timing": _timing(version / "timing.csv")}
+
+
+def _train(order: Order) -> Command:
+    """Run `dasc fit` as it would be run alone: its other processes, if it has any, are started with these words."""
+    for version in runs.run_folders(order.folder):
+        if not (version / "checkpoints" / "last.ckpt").is_file():  # killed in its first epoch
+            shutil.rmtree(version)
+    words = ["fit", "--config", str(order.folder / CONFIG), "--trainer.enable_progress_bar=false"]
+    if runs.run_folders(order.folder):
+        words += ["--ckpt_path", "last"]
+    elif order.start is not None:
+        (version,) = runs.run_folders(order.start)
+        words += ["--ckpt_path", str(version / "checkpoints" / f"stage-{order.start_rows}.ckpt")]
+    sys.argv = [str(Path(dasc.__file__).with_name("__main__.py")), *words]
+    return run()
+
+
+def _timing(path: Path) -> dict[str, Any]:
+    """Return what timing.csv says of all epochs that were trained here, repeated ones too."""
+    with path.open() as file:
+        epochs = list(csv.DictReader(file))
+    seconds = sum(float(row["train_seconds"]) for row in epochs)
+    images = sum(float(row["train_seconds"]) * float(row["images_per_second"]) for row in epochs)
+    kept = ("processes", "device", "threads", "precision", "dasc", "torch", "lightning")
+    return {
+        "epochs": len(epochs),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / max(seconds, 1e-9), 1),
+        **{name: epochs[-1][name] for name in kept},
+    }
+
+
+def _to_log(path: Path) -> None:
+    """Send what is printed here, and by libraries below Python, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)

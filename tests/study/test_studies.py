@@ -1,0 +1,105 @@
+"""Every study of configs/studies/ runs, on tiny data and with few of its runs."""
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dasc.cli import main
+from dasc.study import command
+from dasc.study.file import StudyFile, read_study
+from dasc.study.folders import CONFIG, RESULT, write_json
+from dasc.study.results import read_results
+from dasc.study.work import Order, train_and_score
+from tests.support.files import accept_made_files, make_cifar, make_folder, make_imagenet
+
+STUDIES = Path(__file__).parents[2] / "configs" / "studies"
+FILES = sorted(STUDIES.rglob("*.yaml"))
+
+MAKERS: dict[str, Callable[[Path], Any]] = {
+    "smoke": lambda root: None,  # the digits ship with scikit-learn
+    "small": lambda root: make_folder(root, {"train": {"cat": 40, "dog": 40}, "test": {"cat": 4, "dog": 4}}),
+    "studies": lambda root: [make_cifar(root, classes, train=10, test=1) for classes in (10, 100)],
+    "fig2": lambda root: make_imagenet(root, train=20, test=2),
+}
+
+QUICK = {
+    "data.batch_size": 16,
+    "data.image_size": 16,
+    "data.train_size": "null",
+    "epochs_scale": 0.001,
+    "trainer.accelerator": "cpu",
+    "trainer.check_val_every_n_epoch": 1,
+    "trainer.devices": 1,
+    "trainer.limit_train_batches": 2,
+    "trainer.precision": "32-true",
+}
+LARGE = {"data.image_size": 32, "data.on_device": "false", "data.num_workers": 0}
+
+
+class Here:
+    """Carries out orders in this process, where a test may have put other files under torchvision's names."""
+
+    slots = 1
+
+    def submit(self, order: Order) -> "Future[str | None]":
+        future: Future[str | None] = Future()
+        write_json(order.folder / RESULT, train_and_score(order))
+        future.set_result(None)
+        return future
+
+    def stop(self) -> None: ...
+
+
+def few(study: StudyFile) -> StudyFile:
+    """Leave runs that have each label once, and three of a long axis; of a shorter copy of a study, three of any."""
+    axes = {axis: list(labels) for axis, labels in study.grid.axes.items()}
+    most = 3 if study.name.startswith(("smoke", "small")) else 7
+    chosen = {a: labels if len(labels) <= most else [labels[0], labels[3], labels[-1]] for a, labels in axes.items()}
+    chosen |= {axis: labels[:1] for axis, labels in chosen.items() if axis == study.grid.seed_axis}
+    count = max(map(len, chosen.values()))
+    kept = [tuple(labels[k % len(labels)] for labels in chosen.values()) for k in range(count)]
+    others = [labels for labels in itertools.product(*axes.values()) if labels not in kept]
+    exclude = tuple({a: (label,) for a, label in zip(axes, labels, strict=True)} for labels in others)
+    return replace(study, exclude=exclude)
+
+
+def test_there_is_a_study_of_each_figure_at_both_lengths() -> None:
+    names = {"fig1", "fig2", "fig3", "fig4", "fig6", "fig7", "ablation", "das"}
+    assert (
+        names == {path.stem for path in STUDIES.glob("*.yaml")} == {path.stem for path in STUDIES.glob("smoke/*.yaml")}
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_study_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    accept_made_files(monkeypatch)
+    large = path.stem == "fig2" and path.parent == STUDIES
+    MAKERS["fig2" if large else path.parent.name](tmp_path / "data")
+    monkeypatch.setattr(command, "read_study", lambda given: few(read_study(given)))
+    monkeypatch.setattr(command, "_runner", lambda given: Here())
+    settings = QUICK | (LARGE if large else {}) | {"data.root": tmp_path / "data"}
+    main(["study", "run", str(path), "--results=out", *(f"--{key}={value}" for key, value in settings.items())])
+    rows = read_results(Path("out/results.csv"))
+    study = few(read_study(path))
+    combinations = list(itertools.product(*study.grid.axes.values()))
+    assert len({row["run"] for row in rows if row["part"] == "study"}) == len(combinations) - len(study.exclude)
+    assert all(0 <= row["test_accuracy"] <= 1 for row in rows)
+    assert Path("out/figure.svg").exists()
+    assert Path("out/figure.png").exists()
+    for config in Path("out").glob(f"runs/*/{CONFIG}"):  # each is what `dasc fit` takes, and names its own folder
+        assert yaml.safe_load(config.read_text())["trainer"]["default_root_dir"] == str(config.parent)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_study_says_what_it_is_and_how_it_is_run(path: Path) -> None:
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert header[-1].startswith(f"# dasc study run configs/studies/{path.relative_to(STUDIES)}")
+    if path.parent == STUDIES:
+        assert any("Not run at full length here" in line for line in header)
+        assert any(paper in header[0] for paper in ("Yu, Zhang, Ma 2023", "Das et al. 2020"))

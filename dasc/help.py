@@ -13,6 +13,10 @@ ABOUT = """\
 Data augmentation schedules for compression: trains image classifiers through a
 table of stages, each with its own sparsity and its own strength of RandAugment."""
 
+STUDY = """\
+dasc study plan|run|status|report|magnitudes FILE: many runs from one file, their
+table and their figures; see dasc study --help."""
+
 OPTIONS = """\
 Options are read from config files and the command line; the later wins.
   --config FILE          a config file; --print_config shows what was read
@@ -71,7 +75,7 @@ class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
 def parser_kwargs(names: Iterable[str]) -> dict[str, Any]:
     """Return what --help and --version say, by command."""
     common: dict[str, Any] = {"exit_on_error": False, "formatter_class": _Help}
-    kwargs = common | {"prog": "dasc", "version": __version__, "description": ABOUT}
+    kwargs = common | {"prog": "dasc", "version": __version__, "description": f"{ABOUT}\n\n{STUDY}"}
     for name in names:
         what = str(getattr(Commands, name).__doc__).partition("\n")[0]
         checkpoint, example = ("what to score; or best, or last", " --ckpt_path best")

@@ -74,3 +74,13 @@ def test_the_keys_of_model_and_data_are_listed_with_what_they_mean(capsys: pytes
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["__main__.py"])  # as for python -m dasc
     assert printed(["--version"], capsys) == f"dasc {__version__}\n"
+
+
+def test_studies_are_named_beside_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "dasc study plan|run|status|report|magnitudes FILE" in printed(["--help"], capsys)
+    said = printed(["study", "--help"], capsys)
+    for name in ("plan", "run", "status", "report", "magnitudes"):
+        assert re.search(rf"^ +{name}\s+\w", said, re.MULTILINE)
+    assert "Options of dasc fit, such as --data.root DIR" in " ".join(
+        printed(["study", "run", "--help"], capsys).split()
+    )

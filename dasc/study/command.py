@@ -1,6 +1,7 @@
 """`dasc study`: plan, run, status, report and magnitudes of a study file."""
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -34,6 +35,7 @@ from dasc.study.folders import (
 )
 from dasc.study.jobs import Job, epochs_of, plan_jobs
 from dasc.study.magnitudes import CHOICES, DRAWS, augmented_losses, overlay, select, suited
+from dasc.study.ray_runner import RayRunner
 from dasc.study.report import write_report
 from dasc.study.results import collect
 from dasc.study.runners import LocalRunner, Runner
@@ -99,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--results", metavar="DIR", help="the study's folder (lightning_logs/studies/NAME)")
         if name in ("plan", "run"):
             command.add_argument("--jobs", type=_count, default=1, help="processes of this machine at a time (1)")
+        if name == "run":
+            command.add_argument("--runner", choices=("local", "ray"), default="local", help="local processes, or Ray")
+            command.add_argument("--address", help="ray: HOST:PORT of a cluster, or auto (none: Ray on this machine)")
+            command.add_argument("--cpus", type=_count, default=1, help="ray: CPUs of a training (1)")
+            command.add_argument("--gpus", type=_share, default=0.0, help="ray: GPUs of a training, or part of one (0)")
         if name == "magnitudes":
             command.add_argument(
                 "--choose", choices=CHOICES, default="optimal", help="the magnitude that the table gets (optimal)"
@@ -122,6 +129,16 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of processes: write 1 or more")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of GPUs: write 0, 0.25, 1 or more")
+    return share
 
 
 def _options(words: Sequence[str]) -> dict[str, Any]:
@@ -201,15 +218,20 @@ def _run(read: _Study, given: argparse.Namespace) -> None:
     with locked(read.results / LOCK, wait=False) as free:
         if not free:
             raise UserError(f"another dasc study run is at work in {read.results}: let it end, or stop it")
+        runner = _runner(given)
         plan = _written(read)
-        failed = _carried_out(read, _runner(given))
+        failed = _carried_out(read, runner)
         _report(read.file, given.file, plan, read.results)
     if failed:
         sys.exit(1)
 
 
 def _runner(given: argparse.Namespace) -> Runner:
-    return LocalRunner(given.jobs)
+    if given.runner == "local":
+        if given.address is not None:
+            raise UserError("--address is Ray's: add --runner ray")
+        return LocalRunner(given.jobs)
+    return RayRunner(given.address, given.cpus, given.gpus)
 
 
 def _carried_out(read: _Study, runner: Runner) -> dict[str, str]:

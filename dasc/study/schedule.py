@@ -28,12 +28,13 @@ def carry_out(
         What went wrong, by the id of the job.
     """
     done, failed = set(done), dict[str, str]()
+    titles = {job.id: job.title for job in jobs}
     waiting = [job for job in jobs if job.id not in done]
     running: dict[Future[str | None], Job] = {}
     while waiting or running:
         for job in [job for job in waiting if any(before in failed for before in job.after)]:
-            before = next(before for before in job.after if before in failed)
-            failed[job.id] = f"not begun: {before}, which it starts from, failed"
+            before = next(titles[before] for before in job.after if before in failed)
+            failed[job.id] = f"not begun: it starts from {before}"
             waiting.remove(job)
             tell(job, failed[job.id])
         for job in [job for job in waiting if done.issuperset(job.after)]:

@@ -7,6 +7,8 @@ import shutil
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,24 +66,31 @@ def outcome(order: Order, exitcode: int | None) -> str | None:
 
 
 def work(order: Order) -> None:
-    """Carry out an order: train what is left to train, score its stages, and leave result.json or error.txt."""
+    """Carry out an order in this process, which was started for it; the status says whether all went well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this stops it
     if order.devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = order.devices
+    if carry_out_order(order) is not None:
+        sys.exit(1)
+
+
+def carry_out_order(order: Order) -> str | None:
+    """Train what is left to train, score the stages, and leave result.json, or error.txt with what went wrong."""
     torch.set_num_threads(order.threads)
     order.folder.mkdir(parents=True, exist_ok=True)
     with locked(order.folder / LOCK):  # one that outlived a killed study is waited for
         if (order.folder / RESULT).is_file():
-            return
-        _to_log(order.folder / LOG)
+            return None
         (order.folder / ERROR).unlink(missing_ok=True)
-        try:
-            write_json(order.folder / RESULT, train_and_score(order))
-        except Exception as error:
-            traceback.print_exc()
-            said = sentence(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
-            write_text(order.folder / ERROR, f"{said}\n")
-            sys.exit(1)
+        with _to_log(order.folder / LOG):
+            try:
+                write_json(order.folder / RESULT, train_and_score(order))
+            except (Exception, SystemExit) as error:  # Lightning exits where it is told to stop
+                traceback.print_exc()
+                said = sentence(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
+                write_text(order.folder / ERROR, f"{said}\n")
+                return said
+    return None
 
 
 def train_and_score(order: Order) -> dict[str, Any]:
@@ -131,10 +140,18 @@ def _timing(path: Path) -> dict[str, Any]:
     }
 
 
-def _to_log(path: Path) -> None:
-    """Send what is printed here, and by libraries below Python, to a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+@contextmanager
+def _to_log(path: Path) -> Iterator[None]:
+    """Send what is printed, also by libraries below Python, to a file."""
+    kept = [(stream, os.dup(number)) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
     with path.open("a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+        try:
+            for number, (stream, _) in enumerate(kept, start=1):
+                stream.flush()
+                os.dup2(file.fileno(), number)
+            yield
+        finally:
+            for number, (stream, own) in enumerate(kept, start=1):
+                stream.flush()
+                os.dup2(own, number)
+                os.close(own)

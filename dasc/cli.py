@@ -3,19 +3,19 @@
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 
 from lightning.pytorch.cli import ArgsType
 
 from dasc.command import Command, run
 from dasc.messages import sentence
-from dasc.study.command import study
+from dasc.study.command import COMMANDS, study
 
 
 def main(args: ArgsType = None) -> None:
     """Run the command; a user's mistake is one sentence on stderr and exit status 2."""
     _quiet()
     given = list(sys.argv[1:] if args is None else args)
-    command = " ".join(["dasc", *(word for word in given[:1] if word in {*Command.subcommands(), "study"})])
     try:
         if given[:1] == ["study"]:
             study(given[1:])
@@ -25,8 +25,16 @@ def main(args: ArgsType = None) -> None:
         mistake = sentence(error)
         if mistake is None:
             raise
-        print(f"{command}: {mistake}", file=sys.stderr)
+        print(f"{_command(given)}: {mistake}", file=sys.stderr)
         sys.exit(2)
+
+
+def _command(given: Sequence[str]) -> str:
+    """Return the command that was given, as far as it is one."""
+    commands = [word for word in given[:1] if word == "study" or word in Command.subcommands()]
+    if commands == ["study"]:
+        commands += [word for word in given[1:2] if word in COMMANDS]
+    return " ".join(["dasc", *commands])
 
 
 def _quiet() -> None:

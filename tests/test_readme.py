@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 from dasc.cli import main
+from dasc.study import command as study_command
+from dasc.study.axes import parse_axis
+from dasc.study.figure import FigureSpec
+from dasc.study.file import read_study
 from tests.support.files import make_folder
+from tests.support.studies import few
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,16 +32,21 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_commands_run_one_after_the_other(here: Path) -> None:
+def test_the_commands_run_one_after_the_other(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_command, "read_study", lambda path: few(read_study(path)))
     commands = [shlex.split(line) for line in LINES if line.startswith("dasc")]
     assert len(commands) > 8
     for command in commands:
-        main([*command[1:], *QUICK])
-    runs = list(here.rglob("version_*"))
+        reads = command[1] == "study" and command[2] not in ("plan", "run")  # what was run, without options of fit
+        main(command[1:] if reads else [*command[1:], *QUICK])
+    runs = [path for path in here.rglob("version_*") if "studies" not in path.parts]
     fresh = [command for command in commands if command[1] == "fit" and "last" not in command]
     # the longer tables of the README are the same under the smoke overlay, so `last` continues a finished one
     assert len(runs) == len(fresh)
     assert (here / "predictions.csv").exists()
+    assert len(list(here.rglob("report.html"))) == len(
+        [command for command in commands if command[1:3] == ["study", "run"]]
+    )
 
 
 def test_the_other_commands_are_known() -> None:
@@ -46,9 +56,16 @@ def test_the_other_commands_are_known() -> None:
     assert {"demo", "test", "lint", "help"} <= set(targets)
 
 
-def test_the_config_shown_is_the_one_shipped() -> None:
-    shown = next(block for kind, block in BLOCKS if kind == "yaml")
+def test_the_configs_shown_are_those_shipped() -> None:
+    shown, study = (block for kind, block in BLOCKS if kind == "yaml")
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs" / "prune_decay.yaml").read_text())
+    given = yaml.safe_load(study)
+    shipped = read_study(ROOT / "configs" / "studies" / "smoke" / "fig1.yaml")
+    assert given["name"] == shipped.name
+    axes = {name: labels for name, labels in shipped.grid.axes.items() if len(labels) > 1}
+    assert {name: parse_axis(name, axis) for name, axis in given["axes"].items()} == axes
+    assert FigureSpec.parse(given["figure"] | {"panels": "experiment"}) == shipped.figures[0]
+    assert given["set"]["epochs_scale"] == shipped.grid.set["epochs_scale"]
 
 
 def test_the_python_shown_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

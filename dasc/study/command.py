@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from rich.table import Table
 from dasc.callbacks.files import write_text
 from dasc.command import Reader
 from dasc.errors import UserError, one_of
+from dasc.messages import sentence
 from dasc.study.cells import Cell, Cells
 from dasc.study.estimate import START, seconds_per_epoch, span
 from dasc.study.file import StudyFile, read_study
@@ -41,6 +43,15 @@ from dasc.study.results import collect
 from dasc.study.runners import LocalRunner, Runner
 from dasc.study.schedule import carry_out
 from dasc.study.work import Order
+
+COMMANDS = {
+    "plan": "print the runs, the stages that they share, and how long they will take",
+    "run": "carry out what is not finished, then report; start it again however it ended",
+    "status": "print the state of each run",
+    "report": "write results.csv, report.md, report.html and the figures",
+    "magnitudes": "print the magnitude that suits each sparsity, and write it as a table of stages",
+}
+"""What follows `dasc study`, and what it does."""
 
 _CONSOLE = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -68,7 +79,7 @@ def study(words: Sequence[str]) -> None:
     _check_folder(results, file.name)
     if given.command in ("plan", "run"):
         read = _resolved(file, results, _options(rest))
-        _plan(read, given.jobs) if given.command == "plan" else _run(read, given)
+        _plan(read, given.jobs) if given.command == "plan" else _run(read, given, words)
         return
     if rest:
         raise UserError(f"{rest[0]} is no option of dasc study {given.command}: see dasc study {given.command} --help")
@@ -78,7 +89,7 @@ def study(words: Sequence[str]) -> None:
     if given.command == "status":
         _status(plan, results)
     elif given.command == "report":
-        _report(file, given.file, plan, results)
+        _report(file, plan, results)
     else:
         _magnitudes(given, plan, results)
 
@@ -86,14 +97,7 @@ def study(words: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dasc study", description="Many runs from one file, their table and their figures.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    about = {
-        "plan": "print the runs, the stages that they share, and how long they will take",
-        "run": "carry out what is not finished, then report; start it again however it ended",
-        "status": "print the state of each run",
-        "report": "write results.csv, report.md, report.html and the figures",
-        "magnitudes": "print the magnitude that suits each sparsity, and write it as a table of stages",
-    }
-    for name, what in about.items():
+    for name, what in COMMANDS.items():
         command = commands.add_parser(
             name, help=what, description=what, epilog=_OPTIONS if name in ("plan", "run") else None
         )
@@ -212,18 +216,37 @@ def _plan(read: _Study, slots: int) -> None:
     )
 
 
-def _run(read: _Study, given: argparse.Namespace) -> None:
+def _run(read: _Study, given: argparse.Namespace, words: Sequence[str]) -> None:
     """Carry out what is not finished, and report."""
     read.results.mkdir(parents=True, exist_ok=True)
     with locked(read.results / LOCK, wait=False) as free:
         if not free:
             raise UserError(f"another dasc study run is at work in {read.results}: let it end, or stop it")
+        _check(read)
         runner = _runner(given)
-        plan = _written(read)
+        plan = _written(read, words)
         failed = _carried_out(read, runner)
-        _report(read.file, given.file, plan, read.results)
+        _report(read.file, plan, read.results)
     if failed:
         sys.exit(1)
+
+
+def _check(read: _Study) -> None:
+    """Check what the data decide before anything is trained; what is to be downloaded is there then, once for all."""
+    checked: dict[str, Job] = {}
+    for job in read.jobs:
+        if not (run_folder(read.results, job.id) / RESULT).is_file():
+            checked.setdefault(repr((job.config["model"], job.config["data"])), job)
+    for job in checked.values():
+        try:
+            _, data = read.reader.make(job.config)
+            data.prepare_data()
+            data.check_batch_size(1)
+        except Exception as error:
+            reason = sentence(error)
+            if reason is None:
+                raise
+            raise UserError(f"{job.title}: {reason}") from error
 
 
 def _runner(given: argparse.Namespace) -> Runner:
@@ -264,7 +287,7 @@ def _order(job: Job, results: Path) -> Order:
     )
 
 
-def _written(read: _Study) -> dict[str, Any]:
+def _written(read: _Study, words: Sequence[str]) -> dict[str, Any]:
     """Write the plan and the config of each job, and return the plan."""
     for job in read.jobs:
         folder = run_folder(read.results, job.id)
@@ -275,6 +298,7 @@ def _written(read: _Study) -> dict[str, Any]:
     kept = {"id": "id", "title": "title", "part": "part", "labels": "labels", "seed": "seed"}
     plan = {
         "study": read.file.name,
+        "command": shlex.join(["dasc", "study", *words]),
         "axes": _shown_axes(read.file),
         "runs": [{key: getattr(cell, name) for key, name in kept.items()} for cell in read.cells],
         "jobs": [{key: getattr(job, key) for key in _KEPT} | {"after": list(job.after)} for job in read.jobs],
@@ -307,13 +331,13 @@ def _state(folder: Path) -> str:
     return "broken off" if (folder / "lightning_logs").is_dir() else "not begun"
 
 
-def _report(file: StudyFile, source: str, plan: Mapping[str, Any], results: Path) -> None:
+def _report(file: StudyFile, plan: Mapping[str, Any], results: Path) -> None:
     """Write the report, and say where it is."""
     for figure in file.figures:
         for key, axis in figure.axes.items():
             if axis not in plan["axes"]:
                 raise UserError(f"figure.{key}: {one_of('axis of the runs in ' + str(results), axis, plan['axes'])}")
-    for line in write_report(file, source, plan, results):
+    for line in write_report(file, plan, results):
         _CONSOLE.print(line)
 
 

@@ -14,12 +14,11 @@ from dasc.study.results import Row, write_results
 from dasc.study.tables import Table, tables
 
 
-def write_report(file: StudyFile, source: str, plan: Mapping[str, Any], results: Path) -> list[str]:
+def write_report(file: StudyFile, plan: Mapping[str, Any], results: Path) -> list[str]:
     """Write results.csv, times.csv, report.md, report.html and the figures of what is finished.
 
     Args:
         file: The study file: its figures and its baseline.
-        source: Its path.
         plan: The runs, as `dasc study run` wrote them.
         results: The study's folder.
 
@@ -32,7 +31,7 @@ def write_report(file: StudyFile, source: str, plan: Mapping[str, Any], results:
     drawn = _drawn(file, rows, plan, results, said) if rows else []
     shown = _tables(file, rows, plan) if rows else []
     facts = _facts(plan, results, rows)
-    commands = [f"dasc study run {source}", f"dasc study report {source}"]
+    commands = [plan["command"]]
     svgs = [path for path in drawn if path.suffix == ".svg"]
     write_text(results / "report.html", page(file.title, svgs, shown, facts, failed, commands))
     write_text(results / "report.md", _markdown(file.title, svgs, shown, facts, failed, commands))

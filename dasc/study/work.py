@@ -122,7 +122,13 @@ def _train(order: Order) -> Command:
         (version,) = runs.run_folders(order.start)
         words += ["--ckpt_path", str(version / "checkpoints" / f"stage-{order.start_rows}.ckpt")]
     sys.argv = [str(Path(dasc.__file__).with_name("__main__.py")), *words]
-    return run()
+    environment = dict(os.environ)
+    command = run()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # its other processes end here, this one goes on alone
+    os.environ.clear()
+    os.environ.update(environment)
+    return command
 
 
 def _timing(path: Path) -> dict[str, Any]:

@@ -81,8 +81,7 @@ def test_the_scores_are_those_of_dasc_test(done: Path, capsys: pytest.CaptureFix
 def test_a_run_from_a_shared_stage_has_the_weights_of_one_trained_whole(done: Path) -> None:
     for row in read_results(done / "results.csv")[1::2]:
         config = done / "runs" / row["run"] / "config.yaml"
-        ran = dasc("fit", "--config", config, "--trainer.default_root_dir", f"alone/{row['run']}")
-        assert ran.returncode == 0, ran.stderr
+        main(["fit", "--config", str(config), f"--trainer.default_root_dir=alone/{row['run']}"])
         alone = torch.load(f"alone/{row['run']}/lightning_logs/version_0/checkpoints/last.ckpt", weights_only=True)
         shared = torch.load(checkpoints(done, row["run"]) / "last.ckpt", weights_only=True)
         assert alone["state_dict"].keys() == shared["state_dict"].keys()
@@ -139,6 +138,15 @@ def test_the_magnitude_that_suits_each_sparsity_becomes_a_table(done: Path, caps
     assert "60.0%" in capsys.readouterr().out
 
 
+def test_a_training_may_have_processes_of_its_own(tiny: Path, tmp_path: Path) -> None:
+    study = write(tmp_path, tiny, axes={"sparsity": {"stages[1].sparsity": [0.6]}}, figure=None)
+    ran = dasc("study", "run", study, "--results", "two", "--trainer.devices", 2, "--trainer.accelerator", "cpu")
+    assert ran.returncode == 0, ran.stdout
+    (times,) = csv.DictReader(Path("two/times.csv").read_text().splitlines())
+    assert times["processes"] == "2"
+    assert len(read_results(Path("two/results.csv"))) == 2
+
+
 def test_a_study_killed_three_times_ends_with_the_same_results(done: Path) -> None:
     study, results = done.parent / "study.yaml", Path("killed")
     command = [sys.executable, "-m", "dasc", "study", "run", str(study), "--results", str(results), "--jobs", "2"]
@@ -160,20 +168,20 @@ def test_a_study_killed_three_times_ends_with_the_same_results(done: Path) -> No
         assert all(torch.equal(whole[key], killed[key]) for key in whole)
 
 
-def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(tiny: Path, tmp_path: Path) -> None:
-    axes = {"a": {"good": {"data.cutout": 2}, "bad": {"data.batch_size": 5000}}}
+def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = {"a": {"good": {"data.cutout": 2}, "bad": {"init_from.path": "none.ckpt"}}}
     study = write(tmp_path, tiny, axes=axes | {"sparsity": GRID["axes"]["sparsity"]}, figure=None)
     ran = dasc("study", "run", study, "--results", "out")
     assert ran.returncode == 1
-    assert ran.stdout.count("failed (batch_size 5000 is over the 400 training images: write a smaller one)") == 1
+    assert ran.stdout.count("failed (there is no checkpoint none.ckpt: check the path)") == 1
     assert ran.stdout.count("not begun: it starts from") == 2
     assert {row["axis_a"] for row in read_results(Path("out/results.csv"))} == {"good"}
     for report in ("report.md", "report.html"):
-        assert "batch_size 5000 is over the 400 training images" in Path("out", report).read_text()
-    status = dasc("study", "status", study, "--results", "out").stdout
-    assert "3 finished, 1 failed, 2 not begun" in status
-    again = dasc("study", "run", study, "--results", "out")
-    assert "6 trainings, 3 of them are finished" in again.stdout
+        assert "there is no checkpoint none.ckpt" in Path("out", report).read_text()
+    main(["study", "status", str(study), "--results", "out"])
+    assert "3 finished, 1 failed, 2 not begun" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the workers are found in /proc")
@@ -222,6 +230,11 @@ def _commands() -> dict[int, str]:
         (["run", "--runner", "ray", "--gpus", "x"], "x is no number of GPUs"),
         (["run", "--results", "other"], "other has the results of the study 'other', not of 'grid'"),
         (["run", "--data.trainsize", "5"], "unknown key 'data.trainsize': did you mean data.train_size"),
+        (
+            ["run", "--data.batch_size", "5000"],
+            "sparsity 0.3 and others: batch_size 5000 is over the 400 training images",
+        ),
+        (["run", "--data.dataset", "cifar10"], "sparsity 0.3 and others: "),
         (["run", "--data.train_size"], "--data.train_size has no value"),
         (["run", "train_size"], "'train_size' belongs to no option"),
         (["status"], "nothing of this study was run in"),
@@ -241,7 +254,7 @@ def test_what_is_wrong_is_one_sentence(
         main(["study", *words[:1], *([str(study)] if words else []), *words[1:]])
     assert stop.value.code == 2
     printed = capsys.readouterr().err.strip().splitlines()
-    assert printed[-1].startswith("dasc study: ")
+    assert printed[-1].startswith(" ".join(["dasc", "study", *(words[:1] if words != ["paint"] else [])]) + ": ")
     assert said in printed[-1]
     assert not Path("lightning_logs").exists() or not list(Path("lightning_logs").rglob("*.ckpt"))
 

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import yaml
 
 from dasc.cli import main
 from dasc.study import command
-from dasc.study.file import StudyFile, read_study
+from dasc.study.file import read_study
 from dasc.study.folders import CONFIG, RESULT, write_json
 from dasc.study.results import read_results
 from dasc.study.work import Order, train_and_score
 from tests.support.files import accept_made_files, make_cifar, make_folder, make_imagenet
+from tests.support.studies import few
 
 STUDIES = Path(__file__).parents[2] / "configs" / "studies"
 FILES = sorted(STUDIES.rglob("*.yaml"))
@@ -54,19 +54,6 @@ class Here:
         return future
 
     def stop(self) -> None: ...
-
-
-def few(study: StudyFile) -> StudyFile:
-    """Leave runs that have each label once, and three of a long axis; of a shorter copy of a study, three of any."""
-    axes = {axis: list(labels) for axis, labels in study.grid.axes.items()}
-    most = 3 if study.name.startswith(("smoke", "small")) else 7
-    chosen = {a: labels if len(labels) <= most else [labels[0], labels[3], labels[-1]] for a, labels in axes.items()}
-    chosen |= {axis: labels[:1] for axis, labels in chosen.items() if axis == study.grid.seed_axis}
-    count = max(map(len, chosen.values()))
-    kept = [tuple(labels[k % len(labels)] for labels in chosen.values()) for k in range(count)]
-    others = [labels for labels in itertools.product(*axes.values()) if labels not in kept]
-    exclude = tuple({a: (label,) for a, label in zip(axes, labels, strict=True)} for labels in others)
-    return replace(study, exclude=exclude)
 
 
 def test_there_is_a_study_of_each_figure_at_both_lengths() -> None:

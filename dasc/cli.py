@@ -9,7 +9,8 @@ from lightning.pytorch.cli import ArgsType
 
 from dasc.command import Command, run
 from dasc.messages import sentence
-from dasc.study.command import COMMANDS, study
+from dasc.study.command import study
+from dasc.study.options import COMMANDS
 
 
 def main(args: ArgsType = None) -> None:

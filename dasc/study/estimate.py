@@ -19,20 +19,26 @@ _IMAGES = 64
 
 
 def seconds_per_epoch(jobs: Sequence[Job], results: Path, reader: Reader) -> dict[str, float]:
-    """Return what an epoch of each job takes on one process, by the job's id.
+    """Return what an epoch of each job that is not finished takes on one process, by the job's id.
 
     Jobs of the same module, network, data and trainer take the same; those of which one is finished are not measured.
+
+    Raises:
+        UserError: The data are not there.
     """
     known: dict[str, float] = {}
     kinds = {job.id: _kind(job) for job in jobs}
+    left = []
     for job in jobs:
         result = read_json(run_folder(results, job.id) / RESULT)
-        if result is not None and result["timing"]["epochs"]:
+        if result is None:
+            left.append(job)
+        elif result["timing"]["epochs"]:
             known[kinds[job.id]] = result["timing"]["seconds"] / result["timing"]["epochs"]
-    for job in jobs:
+    for job in left:
         if kinds[job.id] not in known:
             known[kinds[job.id]] = _measured(job, reader)
-    return {job.id: known[kinds[job.id]] for job in jobs}
+    return {job.id: known[kinds[job.id]] for job in left}
 
 
 def span(jobs: Sequence[Job], seconds: Mapping[str, float], slots: int) -> float:

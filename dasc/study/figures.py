@@ -373,7 +373,7 @@ def _bar_look(i: int) -> dict[str, Any]:
 
 
 def _mark(symbol: str, colour: str) -> dict[str, Any]:
-    size = 14 if symbol == "*" else 11
+    size = 11 if symbol == "*" else 16  # where both are at one point, each is seen
     return {
         "marker": symbol,
         "markersize": size,

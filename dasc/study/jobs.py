@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
+from dasc.command import Reader
 from dasc.stages import Stage
 from dasc.study.cells import Cell, content_id
+from dasc.study.file import StudyFile
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ class Job:
     def after(self) -> tuple[str, ...]:
         """The jobs that have to be finished before."""
         return self.needs if self.start is None else (self.start, *self.needs)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study with its runs and what is trained for them."""
+
+    file: StudyFile
+    results: Path
+    cells: Sequence[Cell]
+    jobs: Sequence[Job]
+    reader: Reader
 
 
 @dataclass

@@ -103,6 +103,8 @@ def test_plan_says_what_is_shared_and_what_is_left(done: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert "4 runs, 12 epochs if each were trained whole; shared stages are trained once: 8 epochs, 33% less" in said
     assert "6 of 6 trainings are to be done: about" in said
+    main(["study", "plan", study, "--results", "elsewhere", "--data.dataset", "cifar10"])
+    assert "6 of 6 trainings are to be done; how long they take: " in capsys.readouterr().out
     assert not Path("elsewhere").exists()
     main(["study", "plan", study, "--results", str(done)])
     assert f"All are finished: {done}" in capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""What `dasc study` is told on the command line."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from dasc.errors import UserError
+from dasc.study.magnitudes import CHOICES
+
+COMMANDS = {
+    "plan": "print the runs, the stages that they share, and how long they will take",
+    "run": "carry out what is not finished, then report; start it again however it ended",
+    "status": "print the state of each run",
+    "report": "write results.csv, report.md, report.html and the figures",
+    "magnitudes": "print the magnitude that suits each sparsity, and write it as a table of stages",
+}
+"""What follows `dasc study`, and what it does."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of what follows `dasc study`; options of `dasc fit` are left over."""
+    whole = _Parser(prog="dasc study", description="Many runs from one file, their table and their figures.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, what in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=what, description=what, epilog=_OPTIONS if name in ("plan", "run") else None
+        )
+        command.add_argument("file", metavar="FILE", help="the study file, such as configs/studies/smoke/fig3.yaml")
+        command.add_argument("--results", metavar="DIR", help="the study's folder (lightning_logs/studies/NAME)")
+        if name in ("plan", "run"):
+            command.add_argument("--jobs", type=_count, default=1, help="processes of this machine at a time (1)")
+        if name == "run":
+            command.add_argument("--runner", choices=("local", "ray"), default="local", help="local processes, or Ray")
+            command.add_argument("--address", help="ray: HOST:PORT of a cluster, or auto (none: Ray on this machine)")
+            command.add_argument("--cpus", type=_count, default=1, help="ray: CPUs of a training (1)")
+            command.add_argument("--gpus", type=_share, default=0.0, help="ray: GPUs of a training, or part of one (0)")
+        if name == "magnitudes":
+            command.add_argument(
+                "--choose", choices=CHOICES, default="optimal", help="the magnitude that the table gets (optimal)"
+            )
+            command.add_argument(
+                "--select", metavar="AXIS=LABEL", action="append", default=[], help="which of several networks"
+            )
+            command.add_argument("--output", metavar="FILE", help="where the table is written (DIR/magnitudes.yaml)")
+    return whole
+
+
+_OPTIONS = "Options of dasc fit, such as --data.root DIR or --trainer.precision bf16-mixed, are given to all runs."
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would print with the usage; an option is written whole, as it may be one of dasc fit."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}: see {self.prog} --help")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes: write 1 or more")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of GPUs: write 0, 0.25, 1 or more")
+    return share
+
+
+def fit_options(words: Sequence[str]) -> dict[str, Any]:
+    """Read `--key value` and `--key=value` as overrides."""
+    options: dict[str, Any] = {}
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("--"):
+            raise UserError(f"'{word}' belongs to no option: options of dasc fit are written --KEY VALUE")
+        key, equals, text = word.removeprefix("--").partition("=")
+        if not equals:
+            if not left:
+                raise UserError(f"--{key} has no value: write --{key} VALUE")
+            text = left.pop(0)
+        options[key] = yaml.safe_load(text) if key == "stages" or key.startswith("stages[") else text
+    return options
+
+
+def selected(words: Sequence[str]) -> dict[str, str]:
+    """Read `AXIS=LABEL` of several axes."""
+    chosen = {}
+    for word in words:
+        axis, equals, label = word.partition("=")
+        if not equals:
+            raise UserError(f"--select {word} is written AXIS=LABEL")
+        chosen[axis] = label
+    return chosen

@@ -71,9 +71,7 @@ _GROUP = 0.84
 _Found = Mapping[str, Mapping[Any, Mapping[Any, Point]]]
 
 
-def draw(
-    spec: FigureSpec, rows: Sequence[Row], axes: Axes, baseline: Mapping[str, str], path_without_suffix: Path
-) -> list[Path]:
+def draw(spec: FigureSpec, rows: Sequence[Row], axes: Axes, path_without_suffix: Path) -> list[Path]:
     """Draw a figure into an SVG and a PNG; the same rows give the same files.
 
     Raises:
@@ -82,7 +80,7 @@ def draw(
     path = path_without_suffix
     svg, png = path.with_name(f"{path.name}.svg"), path.with_name(f"{path.name}.png")
     with style():
-        figure, said = compose(spec, rows, axes, baseline)
+        figure, said = compose(spec, rows, axes)
         title = spec.title or SHOWN[spec.metric].title
         about = {"Title": title, "Description": said, "Creator": "dasc", "Date": None}
         write_whole(svg, lambda file: figure.savefig(file, format="svg", metadata=about))
@@ -107,17 +105,17 @@ def style() -> Iterator[None]:
         yield
 
 
-def compose(spec: FigureSpec, rows: Sequence[Row], axes: Axes, baseline: Mapping[str, str]) -> tuple[Figure, str]:
+def compose(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, str]:
     """The figure, and what it shows in a few sentences.
 
     Raises:
         UserError: No run has a value to show.
     """
     shown = {"magnitude": _magnitudes, "sparsity": _sparsities, "bars": _bars}
-    return shown[spec.kind](spec, rows, axes, baseline)
+    return shown[spec.kind](spec, rows, axes)
 
 
-def _magnitudes(spec: FigureSpec, rows: Sequence[Row], axes: Axes, _: Mapping[str, str]) -> tuple[Figure, str]:
+def _magnitudes(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, str]:
     found = _some(magnitude_points(rows, axes, spec.metric, spec.panels), spec)
     lines = sorted({sparsity for by_sparsity in found.values() for sparsity in by_sparsity})
     labels = [f"sparsity {100 * sparsity:g} %" for sparsity in lines]
@@ -137,7 +135,7 @@ def _magnitudes(spec: FigureSpec, rows: Sequence[Row], axes: Axes, _: Mapping[st
     )
 
 
-def _sparsities(spec: FigureSpec, rows: Sequence[Row], axes: Axes, baseline: Mapping[str, str]) -> tuple[Figure, str]:
+def _sparsities(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, str]:
     axis = str(spec.lines)
     found = _some(sparsity_points(rows, axes, spec.metric, axis, spec.panels), spec)
     labels = _present(axes[axis], found.values())
@@ -150,20 +148,18 @@ def _sparsities(spec: FigureSpec, rows: Sequence[Row], axes: Axes, baseline: Map
         ticks = sorted({100 * sparsity for points in by_line.values() for sparsity in points})
         if all(right - left > 0.06 * (ticks[-1] - ticks[0]) for left, right in pairwise(ticks)):
             panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    named = [_named(label, axis, baseline) for label in labels]
-    _legend(figure, [_key(_line_look(i)) for i in range(len(labels))], named, f"{axis} ({_note(found)})")
+    _legend(figure, [_key(_line_look(i)) for i in range(len(labels))], labels, f"{axis} ({_note(found)})")
     return figure, f"{SHOWN[spec.metric].title} over sparsity, by {axis}. {_said(found)}"
 
 
-def _bars(spec: FigureSpec, rows: Sequence[Row], axes: Axes, baseline: Mapping[str, str]) -> tuple[Figure, str]:
+def _bars(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, str]:
     axis = str(spec.bars)
     found = _some(bar_points(rows, axes, spec.metric, axis, spec.groups, spec.panels), spec)
     groups = _present(axes[spec.groups] if spec.groups else [""], found.values())
     bars = _present(axes[axis], [points for by_group in found.values() for points in by_group.values()])
-    named = [_named(bar, axis, baseline) for bar in bars]
     figure, panels = _panels(spec, list(found), len(groups) * ((0.6 if spec.groups else 0.95) * len(bars) + 0.3) + 0.8)
     offsets = [(i - (len(bars) - 1) / 2) * _GROUP / len(bars) for i in range(len(bars))]
-    ticks = (range(len(groups)), groups) if spec.groups else (offsets, named)
+    ticks = (range(len(groups)), groups) if spec.groups else (offsets, bars)
     start, end = _bar_range([p for by_group in found.values() for g in by_group.values() for p in g.values()], spec)
     for panel, by_group in zip(panels, found.values(), strict=True):
         panel.set(xlim=(-0.5, len(groups) - 0.5), ylim=(start, end))
@@ -176,7 +172,7 @@ def _bars(spec: FigureSpec, rows: Sequence[Row], axes: Axes, baseline: Mapping[s
     if start:
         _y_label(panels, f"{SHOWN[spec.metric].title}\n(axis starts at {start:g})")
     handles = [_patch(_bar_look(i)) for i in range(len(bars))] if spec.groups else []
-    _legend(figure, handles, named if spec.groups else [], f"{axis} ({_note(found)})" if spec.groups else _note(found))
+    _legend(figure, handles, bars if spec.groups else [], f"{axis} ({_note(found)})" if spec.groups else _note(found))
     by = f"{axis} and {spec.groups}" if spec.groups else axis
     return figure, f"{SHOWN[spec.metric].title} of the last stage, by {by}. {_said(found)}"
 
@@ -393,10 +389,6 @@ def _some(found: _Found, spec: FigureSpec) -> _Found:
 def _present(labels: Sequence[str], among: Iterable[Iterable[str]]) -> list[str]:
     there = {label for part in among for label in part}
     return [label for label in labels if label in there]
-
-
-def _named(label: str, axis: str, baseline: Mapping[str, str]) -> str:
-    return f"{label} (baseline)" if baseline.get(axis) == label else label
 
 
 def _note(found: _Found) -> str:

@@ -60,7 +60,7 @@ def _drawn(file: StudyFile, rows: Sequence[Row], plan: Mapping[str, Any], result
     for number, spec in enumerate(file.figures, start=1):
         name = "figure" if len(file.figures) == 1 else f"figure-{number}"
         try:
-            drawn += draw(spec, rows, plan["axes"], file.baseline, results / name)
+            drawn += draw(spec, rows, plan["axes"], results / name)
         except UserError as error:  # the tables are there without it
             said.append(f"{name} is not drawn: {error}")
     return drawn

@@ -62,7 +62,8 @@ def outcome(order: Order, exitcode: int | None) -> str | None:
     if (order.folder / ERROR).is_file():
         return (order.folder / ERROR).read_text().strip()
     how = f"by signal {-exitcode}" if exitcode is not None and exitcode < 0 else f"with status {exitcode}"
-    return f"its process ended {how} (signal 9 often means too little memory): see {order.folder / LOG}"
+    memory = " (often too little memory)" if exitcode == -signal.SIGKILL else ""
+    return f"its process ended {how}{memory}: see {order.folder / LOG}"
 
 
 def work(order: Order) -> None:
@@ -95,8 +96,9 @@ def carry_out_order(order: Order) -> str | None:
 
 def train_and_score(order: Order) -> dict[str, Any]:
     """Train what is left to train of an order, and return its rows with the scores on the test images."""
-    command = _train(order)
-    (version,) = runs.run_folders(order.folder)
+    with _alone_again():
+        command = _train(order)
+    version = _version(order.folder)
     recorded = checkpoint.read(version / "checkpoints" / "last.ckpt")["dasc"]
     if len(recorded["rows"]) < order.rows:
         raise UserError(f"the training stopped after {recorded['epochs_done']} epochs: see {order.folder / LOG}")
@@ -119,16 +121,30 @@ def _train(order: Order) -> Command:
     if runs.run_folders(order.folder):
         words += ["--ckpt_path", "last"]
     elif order.start is not None:
-        (version,) = runs.run_folders(order.start)
-        words += ["--ckpt_path", str(version / "checkpoints" / f"stage-{order.start_rows}.ckpt")]
+        words += ["--ckpt_path", str(_version(order.start) / "checkpoints" / f"stage-{order.start_rows}.ckpt")]
     sys.argv = [str(Path(dasc.__file__).with_name("__main__.py")), *words]
+    return run()
+
+
+def _version(folder: Path) -> Path:
+    """Return the one run in a job's folder."""
+    versions = runs.run_folders(folder)
+    if len(versions) != 1:
+        raise UserError(f"{folder / runs.LOGS} has {len(versions)} runs, a study leaves one there: remove the others")
+    return versions[0]
+
+
+@contextmanager
+def _alone_again() -> Iterator[None]:
+    """Leave the process group of a training, and what its launcher left in the environment, when the training ends."""
     environment = dict(os.environ)
-    command = run()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # its other processes end here, this one goes on alone
-    os.environ.clear()
-    os.environ.update(environment)
-    return command
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def _timing(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 
 from dasc.study import runners
 from dasc.study.runners import LocalRunner, threads_of, visible_gpus
-from dasc.study.work import Order
+from dasc.study.work import Order, outcome
 
 
 class Done:
@@ -70,3 +70,13 @@ def test_trainings_share_the_cores(orders: list[Order], monkeypatch: pytest.Monk
     assert orders[0].threads == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads_of(2) == 3
+
+
+def test_what_went_wrong_is_what_the_process_left_or_how_it_ended(tmp_path: Path) -> None:
+    order = Order(folder=tmp_path, rows=1)
+    assert "ended by signal 9 (often too little memory)" in str(outcome(order, -9))
+    assert outcome(order, 3) == f"its process ended with status 3: see {tmp_path / 'log.txt'}"
+    (tmp_path / "error.txt").write_text("no data\n")
+    assert outcome(order, 1) == "no data"
+    (tmp_path / "result.json").write_text("{}")
+    assert outcome(order, 0) is None

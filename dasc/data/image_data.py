@@ -20,6 +20,7 @@ from dasc.data.sets import DATASETS, AnySet, FileSet, ImageSet
 from dasc.data.splits import carve
 from dasc.data.streamed import StreamedLoader
 from dasc.errors import UserError, one_of
+from dasc.machine import cores
 from dasc.seeding import mix, run_seed
 from dasc.stages import Magnitude
 
@@ -329,8 +330,7 @@ class ImageData(LightningDataModule):
     def _workers(self) -> int:
         if self.num_workers is not None:
             return self.num_workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(16, max(1, cores // self._world_size))
+        return min(16, max(1, cores() // self._world_size))
 
     def _draws_of(self, batch: Batch, view: int = 0) -> Draws:
         size = self.batch_size // self._world_size

@@ -123,14 +123,15 @@ class Cells:
         for path in grid.configs:
             options.add("config", path)
         steps = [("set", grid.set), *((f"axis {a}, {label}", grid.axes[a][label]) for a, label in labels.items())]
+        steps.append(("the command line", self._options))
         starts: dict[str, Cell] = {}
-        for where, override in [*steps, ("the command line", self._options)]:
+        for where, override in steps:
             for name, value in override.items():
                 try:
                     options.add(name, self._started(value, labels, starts))
                 except UserError as error:
                     raise UserError(f"{where}: {error}") from None
-        config = self._config(options, [*steps, ("the command line", self._options)])
+        config = self._config(options, steps)
         stages = Stages.parse(config["stages"]).scaled(config["epochs_scale"], config["auxiliary_scale"])
         base = self._base(config, {path: f"{cell.id}/{Path(path).stem}" for path, cell in starts.items()})
         return Cell(

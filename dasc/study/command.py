@@ -17,7 +17,7 @@ from dasc.errors import UserError, one_of
 from dasc.messages import sentence
 from dasc.study.cells import Cells
 from dasc.study.file import StudyFile, read_study
-from dasc.study.folders import CONFIG, LOCK, PLAN, RESULT, locked, read_json, run_folder, study_folder, write_json
+from dasc.study.folders import CONFIG, LOCK, PLAN, is_finished, locked, read_json, run_folder, study_folder, write_json
 from dasc.study.jobs import Job, Study, plan_jobs
 from dasc.study.magnitudes import augmented_losses, overlay, select, suited
 from dasc.study.options import fit_options, parser, selected
@@ -68,7 +68,10 @@ def _check_folder(results: Path, name: str) -> None:
 def _resolved(file: StudyFile, results: Path, options: Mapping[str, Any]) -> Study:
     reader = Reader()
     cells = Cells(file, results, reader, options).all()
-    tables = [[{"magnitude": _text(row.magnitude), "sparsity": row.sparsity} for row in c.stages] for c in cells]
+    tables = [
+        [{"magnitude": str(row.dump().get("magnitude", "none")), "sparsity": row.sparsity} for row in c.stages]
+        for c in cells
+    ]
     for figure in file.figures:
         figure.check(_shown_axes(file), tables)
     return Study(file, results, cells, plan_jobs(cells), reader)
@@ -77,10 +80,6 @@ def _resolved(file: StudyFile, results: Path, options: Mapping[str, Any]) -> Stu
 def _shown_axes(file: StudyFile) -> dict[str, list[str]]:
     """Return the labels of the axes, but for that of the seeds."""
     return {axis: list(labels) for axis, labels in file.grid.axes.items() if axis != file.grid.seed_axis}
-
-
-def _text(magnitude: Any) -> str:
-    return str(list(magnitude)) if isinstance(magnitude, tuple) else str(magnitude)
 
 
 def _run(read: Study, given: argparse.Namespace, words: Sequence[str]) -> None:
@@ -102,7 +101,7 @@ def _check(read: Study) -> None:
     """Check what the data decide before anything is trained; what is to be downloaded is there then, once for all."""
     checked: dict[str, Job] = {}
     for job in read.jobs:
-        if not (run_folder(read.results, job.id) / RESULT).is_file():
+        if not is_finished(read.results, job.id):
             checked.setdefault(repr((job.config["model"], job.config["data"])), job)
     for job in checked.values():
         try:
@@ -125,7 +124,7 @@ def _runner(given: argparse.Namespace) -> Runner:
 
 
 def _carried_out(read: Study, runner: Runner) -> dict[str, str]:
-    done = {job.id for job in read.jobs if (run_folder(read.results, job.id) / RESULT).is_file()}
+    done = {job.id for job in read.jobs if is_finished(read.results, job.id)}
     start, total, ended = time.monotonic(), len(read.jobs), len(done)
     CONSOLE.print(f"{total} trainings, {ended} of them are finished: {read.results}")
 

@@ -39,6 +39,11 @@ def checkpoint_path(folder: Path, name: str) -> Path:
     return folder / LOGS / "version_0" / "checkpoints" / f"{name}.ckpt"
 
 
+def is_finished(results: Path, run: str) -> bool:
+    """Whether a run, or the training of stages that runs share, has its result."""
+    return (run_folder(results, run) / RESULT).is_file()
+
+
 def read_json(path: Path) -> Any:
     """Return what a file holds; None where there is no file."""
     return json.loads(path.read_text()) if path.is_file() else None

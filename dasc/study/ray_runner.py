@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dasc.errors import UserError
-from dasc.study.runners import cores
+from dasc.machine import cores
 from dasc.study.work import Order, carry_out_order
 
 RETRIES = 3

@@ -8,7 +8,7 @@ from dasc.callbacks.files import write_text
 from dasc.errors import UserError
 from dasc.study.figures import draw
 from dasc.study.file import StudyFile
-from dasc.study.folders import ERROR, RESULT, read_json, run_folder
+from dasc.study.folders import ERROR, RESULT, is_finished, read_json, run_folder
 from dasc.study.page import page
 from dasc.study.results import Row, write_results
 from dasc.study.tables import Table, tables
@@ -46,7 +46,7 @@ def failures(plan: Mapping[str, Any], results: Path) -> list[tuple[str, str]]:
     failed: dict[str, tuple[str, str]] = {}
     for job in plan["jobs"]:
         folder = run_folder(results, job["id"])
-        if (folder / RESULT).is_file():
+        if is_finished(results, job["id"]):
             continue
         if (folder / ERROR).is_file():
             failed[job["id"]] = (job["title"], (folder / ERROR).read_text().strip())

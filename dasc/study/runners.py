@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from dasc.machine import cores
 from dasc.study.work import Order, context, outcome, work
 
 
@@ -82,11 +83,6 @@ def threads_of(jobs: int) -> int:
     """Return the threads of each of so many processes: OMP_NUM_THREADS, or a share of the cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() and int(given) > 0 else max(1, cores() // jobs)
-
-
-def cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

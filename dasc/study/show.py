@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dasc.messages import sentence
 from dasc.study.estimate import START, seconds_per_epoch, span
-from dasc.study.folders import ERROR, LOCK, RESULT, is_locked, run_folder
+from dasc.study.folders import ERROR, LOCK, RESULT, is_finished, is_locked, run_folder
 from dasc.study.jobs import Study, epochs_of
 from dasc.study.magnitudes import DRAWS, Suited
 
@@ -32,7 +32,7 @@ def show_plan(read: Study, slots: int) -> None:
         f"{len(runs)} runs, {whole} epochs if each were trained whole; shared stages are trained once: "
         f"{trained} epochs, {1 - trained / whole:.0%} less"
     )
-    left = [job for job in read.jobs if not (run_folder(read.results, job.id) / RESULT).is_file()]
+    left = [job for job in read.jobs if not is_finished(read.results, job.id)]
     if not left:
         CONSOLE.print(f"All are finished: {read.results}")
         return

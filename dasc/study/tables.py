@@ -8,14 +8,17 @@ from itertools import product
 
 from dasc.study.figure import FigureSpec
 from dasc.study.points import SHOWN, Axes, Point, Row, final_rows, last_rows, magnitude_points, maximal, optimal, point
-from dasc.study.statistics import Comparison, Summary, compare, summarise
+from dasc.study.statistics import MIN_TESTED_PAIRS, Comparison, Summary, compare, summarise
 
 _MARKUP = re.compile(r"[\\`*|~$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[])")
 """What Markdown would take for markup; an underscore within a word is none."""
 
-_NOTE = (
-    "n: seeds; mean ± standard deviation over them. diff.: to the baseline, the mean over the seeds of both; "
-    "p: two-sided paired t-test, not corrected for the number of comparisons."
+_NOTE = "n: number of seeds. Results: mean ± sample standard deviation over the seeds."
+
+_PAIRED_NOTE = (
+    f"{_NOTE} diff.: mean difference to the baseline, paired over the common seeds. 95 % CI: Student-t confidence "
+    f"interval of diff. p: two-sided paired t-test, for {MIN_TESTED_PAIRS} or more common seeds. Neither is given "
+    "where all differences are equal, and neither is corrected for the number of comparisons."
 )
 
 
@@ -128,7 +131,7 @@ def _combinations(
         SHOWN[metric].short,
         SHOWN[second].short,
     ]
-    header += ["diff.", "p", "remark"] if baseline else ["remark"]
+    header += ["diff.", "95 % CI", "p", "remark"] if baseline else ["remark"]
     lines = []
     for (labels, sparsity), those in settings.items():
         own, compared = point(those, metric), tuple(baseline.get(a, x) for a, x in zip(axes, labels, strict=True))
@@ -143,7 +146,7 @@ def _combinations(
         else:
             line.append(_alone(own))
         lines.append(line)
-    return Table(header, lines, _NOTE if baseline else _NOTE.split(" diff.")[0], {*range(len(axes)), len(header) - 1})
+    return Table(header, lines, _PAIRED_NOTE if baseline else _NOTE, {*range(len(axes)), len(header) - 1})
 
 
 def _settings(rows: Sequence[Row], axes: Axes, staged: bool) -> dict[tuple[tuple[str, ...], float | None], list[Row]]:
@@ -157,22 +160,30 @@ def _settings(rows: Sequence[Row], axes: Axes, staged: bool) -> dict[tuple[tuple
 
 
 def _compared(own: Point, is_baseline: bool, baseline: Point, metric: str) -> list[str]:
-    """Difference, p and remark."""
+    """Return the difference, its confidence interval, p and the remark."""
     if is_baseline:
-        return ["-", "-", "baseline"]
+        return ["-", "-", "-", "baseline"]
     found = compare(own.values, baseline.values)
     if found is None:
-        return ["-", "-", "no seed in common with the baseline" if own.summary.n else "no result"]
-    difference = f"{found.difference * SHOWN[metric].scale:+.{SHOWN[metric].digits}f}"
-    return [difference, _p(found.p), _remark(found, own.summary.n)]
+        return ["-", "-", "-", "no seed in common with the baseline" if own.summary.n else "no result"]
+    difference = _format_difference(found.difference, metric)
+    interval = " to ".join(_format_difference(bound, metric) for bound in found.interval or ()) or "-"
+    return [difference, interval, _format_p(found.p), _remark(found, own.summary.n)]
 
 
 def _remark(found: Comparison, n: int) -> str:
-    remarks = [f"paired over {found.n} of {n} seeds"] if 1 < found.n < n else []
+    """Return the remark on a comparison of a setting that has n seeds; it is never empty."""
     if found.n == 1:
-        remarks.append("one seed: nothing is claimed" if n == 1 else "one common seed: nothing is claimed")
-    if found.within_spread:
-        remarks.append("smaller than the spread over seeds")
+        return "one seed: nothing is claimed" if n == 1 else "one common seed: nothing is claimed"
+    remarks = [f"paired over {found.n} of {n} seeds"] if found.n < n else []
+    reasons = [f"fewer than {MIN_TESTED_PAIRS} common seeds"] if found.n < MIN_TESTED_PAIRS else []
+    if found.interval is None:
+        reasons.append("equal differences in all common seeds")
+    elif not reasons:
+        low, high = found.interval
+        remarks.append("interval contains 0" if low <= 0 <= high else "interval excludes 0 (not corrected)")
+    if reasons:
+        remarks.append(f"{', '.join(reasons)}: not tested")
     return "; ".join(remarks)
 
 
@@ -226,7 +237,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def _p(p: float | None) -> str:
+def _format_difference(value: float, metric: str) -> str:
+    return f"{value * SHOWN[metric].scale:+.{SHOWN[metric].digits}f}"
+
+
+def _format_p(p: float | None) -> str:
     if p is None:
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -38,14 +38,86 @@ def test_each_combination_has_its_mean_and_its_difference_to_the_baseline() -> N
     assert cells(table, "val. (%)") == ["63.00 ± 2.00", "67.67 ± 2.08", "73.00 ± 2.83", "72.67 ± 2.08"]
     # over the two seeds of both: (0.01 + 0.00) / 2
     assert cells(table, "diff.") == ["-", "+4.67", "-", "+0.50"]
-    # t = 4.667 / (0.577 / sqrt 3) = 14 with 2 degrees of freedom; t = 0.5 / (0.707 / sqrt 2) = 1 with 1
-    assert cells(table, "p") == ["-", "0.005", "-", "0.500"]
+    # 4.6667 ± 4.3026527 / 3, its standard error being 0.577 / sqrt 3 = 1 / 3; 0.5 ± 12.7062047 / 2
+    assert cells(table, "95 % CI") == ["-", "+3.23 to +6.10", "-", "-5.85 to +6.85"]
+    # t = 4.667 / (0.577 / sqrt 3) = 14 with 2 degrees of freedom
+    assert cells(table, "p") == ["-", "0.005", "-", "-"]
     assert cells(table, "remark") == [
         "baseline",
-        "",
+        "interval excludes 0 (not corrected)",
         "baseline",
-        "paired over 2 of 3 seeds; smaller than the spread over seeds",
+        "paired over 2 of 3 seeds; fewer than 3 common seeds: not tested",
     ]
+    assert list(table.header) == ["net", "scheme", "n", "test (%)", "val. (%)", "diff.", "95 % CI", "p", "remark"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "interval", "p", "remark"),
+    [
+        # variance 0.7: 0.2 ± 2.7764451 * sqrt(0.7 / 5), and 1.8 ± the same
+        ((1, 0, -1, 0, 1), "-0.84 to +1.24", "0.621", "interval contains 0"),
+        ((1, 2, 3, 2, 1), "+0.76 to +2.84", "0.009", "interval excludes 0 (not corrected)"),
+        ((-1, -2, -3, -2, -1), "-2.84 to -0.76", "0.009", "interval excludes 0 (not corrected)"),
+        ((1, 2, 3), "-0.48 to +4.48", "0.074", "interval contains 0"),
+        ((1, 2, 3, None, None), "-0.48 to +4.48", "0.074", "interval contains 0"),
+        ((2, 2, 2, 2, 2), "-", "-", "equal differences in all common seeds: not tested"),
+        ((0, 0, 0, 0, 0), "-", "-", "equal differences in all common seeds: not tested"),
+        ((1, 2), "-4.85 to +7.85", "-", "fewer than 3 common seeds: not tested"),
+        ((1, 1), "-", "-", "fewer than 3 common seeds, equal differences in all common seeds: not tested"),
+        ((1,), "-", "-", "one seed: nothing is claimed"),
+    ],
+)
+def test_a_comparison_always_has_a_remark(ours: tuple[int | None, ...], interval: str, p: str, remark: str) -> None:
+    base = [0.60, 0.64, 0.58, 0.61, 0.63]
+    rows = [row(seed, "small", "base", value) for seed, value in enumerate(base)]
+    rows += [row(s, "small", "ours", None if d is None else base[s] + d / 100) for s, d in enumerate(ours)]
+    (table,) = tables(None, rows, AXES, {"scheme": "base"})
+    assert cells(table, "95 % CI")[1] == interval
+    assert cells(table, "p")[1] == p
+    assert cells(table, "remark")[1] == remark
+
+
+@pytest.mark.parametrize(
+    ("common", "remark"),
+    [
+        (3, "paired over 3 of 5 seeds; interval excludes 0 (not corrected)"),  # 3 ± 4.3026527 / sqrt 3
+        (2, "paired over 2 of 5 seeds; fewer than 3 common seeds: not tested"),
+        (1, "one common seed: nothing is claimed"),
+        (0, "no seed in common with the baseline"),
+    ],
+)
+def test_seeds_without_a_pair_are_remarked(common: int, remark: str) -> None:
+    rows = [row(seed, "small", "ours", 0.6 + seed / 100) for seed in range(5)]
+    rows += [row(seed, "small", "base", 0.6) for seed in range(5 - common, 10 - common)]
+    (table,) = tables(None, rows, AXES, {"scheme": "base"})
+    expected = {3: "+3.00", 2: "+3.50", 1: "+4.00", 0: "-"}[common]
+    assert cells(table, "diff.")[1] == expected
+    assert cells(table, "remark")[1] == remark
+
+
+def test_the_note_explains_the_columns_of_the_table() -> None:
+    (compared,) = tables(None, ROWS, AXES, {"scheme": "base"})
+    for word in ("n:", "mean ± sample standard deviation", "diff.:", "95 % CI:", "p:", "corrected"):
+        assert word in compared.caption
+    (alone,) = tables(None, ROWS, AXES, {})
+    assert alone.caption == "n: number of seeds. Results: mean ± sample standard deviation over the seeds."
+    assert "95 % CI" not in alone.header
+
+
+def test_markdown_and_html_have_the_interval_and_the_remark() -> None:
+    (table,) = tables(None, ROWS, AXES, {"scheme": "base"})
+    assert "| +4.67 | +3.23 to +6.10 | 0.005 | interval excludes 0 (not corrected) " in table.markdown()
+    cell = '<td class="number">{}</td>'
+    numbers = "".join(map(cell.format, ("+4.67", "+3.23 to +6.10", "0.005")))
+    assert f"{numbers}<td>interval excludes 0 (not corrected)</td></tr>" in table.html()
+
+
+def test_differences_have_the_unit_of_their_metric() -> None:
+    rows = [row(s, "small", "base", 0.6, test_nll=1.5) for s in range(3)]
+    rows += [row(s, "small", "ours", 0.6, test_nll=1.5 + d) for s, d in enumerate((0.1, 0.2, 0.3))]
+    (table,) = tables(None, rows, AXES, {"scheme": "base"}, "test_nll")
+    assert cells(table, "diff.")[1] == "+0.200"
+    assert cells(table, "95 % CI")[1] == "-0.048 to +0.448"  # 0.2 ± 4.3026527 * 0.1 / sqrt 3
 
 
 def test_a_baseline_of_all_axes_is_one_row() -> None:
@@ -58,7 +130,7 @@ def test_one_seed_claims_nothing() -> None:
     rows = [row(0, *labels, values[0]) for labels, values in ACCURACY.items()]
     (compared,) = tables(None, rows, AXES, {"scheme": "base"})
     assert cells(compared, "remark") == ["baseline", "one seed: nothing is claimed"] * 2
-    assert cells(compared, "p") == ["-"] * 4
+    assert cells(compared, "p") == cells(compared, "95 % CI") == ["-"] * 4
     assert cells(compared, "test (%)")[0] == "60.00"
     (alone,) = tables(None, rows, AXES, {})
     assert cells(alone, "remark") == ["one seed: nothing is claimed"] * 4
@@ -67,7 +139,7 @@ def test_one_seed_claims_nothing() -> None:
 
 def test_a_run_without_a_result_says_so() -> None:
     (table,) = tables(None, [row(0, "small", "base", 0.5), row(0, "small", "ours", None)], AXES, {"scheme": "base"})
-    assert list(table.rows[1]) == ["small", "ours", "0", "-", "-", "-", "-", "no result"]
+    assert list(table.rows[1]) == ["small", "ours", "0", "-", "-", "-", "-", "-", "no result"]
     (apart,) = tables(None, [row(0, "small", "base", 0.5), row(1, "small", "ours", 0.6)], AXES, {"scheme": "base"})
     assert cells(apart, "remark")[1] == "no seed in common with the baseline"
 
@@ -84,7 +156,10 @@ def test_figures_over_sparsity_have_a_row_for_each() -> None:
     assert cells(table, "sparsity") == ["0 %", "20 %"] * 2
     assert cells(table, "M") == ["14", "8"] * 2
     assert cells(table, "diff.") == ["-", "-", "+10.00", "+30.00"]
-    assert cells(table, "p")[2:] == ["< 0.001"] * 2
+    # Both seeds have the same difference, which has no variance.
+    assert cells(table, "p") == cells(table, "95 % CI") == ["-"] * 4
+    remark = "fewer than 3 common seeds, equal differences in all common seeds: not tested"
+    assert cells(table, "remark") == ["baseline"] * 2 + [remark] * 2
 
 
 def test_magnitudes_have_a_table_of_the_optimal_and_the_maximal() -> None:
@@ -136,7 +211,7 @@ def test_markdown_is_aligned_and_has_as_many_cells_in_each_line() -> None:
     lines = markdown(None, ROWS, AXES, {"scheme": "base"}).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("|"))
     assert len({len(line) for line in lines[start:]}) == 1
-    assert {line.count("|") for line in lines[start:]} == {9}
+    assert {line.count("|") for line in lines[start:]} == {10}
     assert lines[start - 1] == ""  # without it, the caption would be a line of the table
 
 

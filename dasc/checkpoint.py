@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from dasc.errors import UserError
 from dasc.networks import build_network, set_auxiliary_blocks
 
-FORMAT = 1
+FORMAT = 2
+"""Format of the checkpoints that are written. Format 1 had other random draws: its runs cannot be resumed."""
+
+READ = (1, 2)
+"""Formats whose networks can be read."""
 
 
 class LoadedNetwork(NamedTuple):
@@ -44,10 +48,10 @@ def read(path: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("dasc"), dict):
         raise UserError(f"{path} is not a checkpoint of a dasc run: use a file from its checkpoints/ folder")
-    if checkpoint["dasc"].get("format") != FORMAT:
+    if checkpoint["dasc"].get("format") not in READ:
         raise UserError(
-            f"{path} has checkpoint format {checkpoint['dasc'].get('format')}, this dasc reads {FORMAT}: "
-            "use the version of dasc that wrote it"
+            f"checkpoint format must be one of {', '.join(map(str, READ))}, got {checkpoint['dasc'].get('format')} "
+            f"in {path}: use the version of dasc that wrote it"
         )
     return checkpoint
 
@@ -72,7 +76,7 @@ def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:
     """Check that a run may go on from a checkpoint.
 
     The rows of the table up to and including the checkpoint's own, the network, the data, the recipe (module and
-    optimizer) and the seed must be equal; rows that have not begun may differ.
+    optimizer), the trainer's settings and the seed must be equal; rows that have not begun may differ.
 
     Args:
         recorded: The checkpoint's data under `dasc`.
@@ -81,8 +85,20 @@ def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:
     Raises:
         UserError: They differ, and where.
     """
+    if recorded["format"] != FORMAT:
+        raise UserError(
+            f"a checkpoint of format {recorded['format']} cannot be resumed: an earlier version of dasc, whose random "
+            "draws were others, wrote it. Start a new run from its weights with init_from"
+        )
+    if not recorded.get("unfinished", {}).get("between_steps", True):
+        raise UserError(
+            "a checkpoint that was saved within an optimizer step cannot be resumed: use last.ckpt, or one that was "
+            "saved between two steps"
+        )
     different = [
-        line for key in ("network", "data", "recipe", "seed") for line in _differences(key, recorded[key], current[key])
+        line
+        for key in ("network", "data", "recipe", "trainer", "seed")
+        for line in _differences(key, recorded[key], current[key])
     ]
     begun = recorded["stage"] + 1
     if recorded["stages"][:begun] != current["stages"][:begun]:

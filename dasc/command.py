@@ -32,7 +32,7 @@ from dasc.callbacks.report import show
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.help import Commands, parser_kwargs
-from dasc.modules import Classifier, DistilledClassifier, InitFrom, start_from
+from dasc.modules import Classifier, DistilledClassifier, InitFrom, start_from, trainer_settings
 from dasc.plan import epoch_of, print_plan
 from dasc.stages import Stages
 from dasc.teacher_report import report
@@ -229,8 +229,9 @@ class Command(LightningCLI):
         return recorded["epochs_done"], recorded.get("rows", [])
 
     def _current(self) -> dict[str, Any]:
-        current: dict[str, Any] = self.model.describe() | {"data": self.datamodule.describe()}
-        return current
+        settings = trainer_settings(self.config[self.subcommand].trainer)
+        current: dict[str, Any] = self.model.describe()
+        return current | {"data": self.datamodule.describe(), "trainer": settings}
 
     def _logger(self, given: Any) -> Any:
         if isinstance(given, Logger | list) or given is False or self.subcommand != "fit":

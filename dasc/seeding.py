@@ -1,15 +1,35 @@
-"""Randomness as a function of (seed, epoch, rank): a resumed run draws what an unbroken one draws."""
+"""Random seeds as pure functions of their place in a run: a resumed run draws what an uninterrupted one draws."""
 
 import hashlib
 import os
+from enum import StrEnum
 
 
-def mix(*numbers: int) -> int:
-    """Return a seed in [0, 2**63) that depends on every number and on their order."""
-    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+class Stream(StrEnum):
+    """The independent random streams of a run. A new use of randomness gets a stream of its own here."""
+
+    ORDER = "order"
+    """Order of the training images: seed, epoch."""
+    AUGMENTATION = "augmentation"
+    """Crop, flip, RandAugment and Cutout of training images: seed, epoch, rank, view."""
+    CROP = "crop"
+    """Random resized crop of a streamed image: seed, epoch, place in the split."""
+    MIX = "mix"
+    """MixUp and CutMix: seed, epoch, rank, batch."""
+    NETWORK = "network"
+    """What the network draws in training, such as dropout: seed, epoch, rank, batch."""
+    RECALIBRATION = "recalibration"
+    """What the network draws while BatchNorm statistics are re-estimated: seed, epoch, rank."""
+    EVALUATION = "evaluation"
+    """Fixed augmentation of validation and test images: view."""
+
+
+def mix(stream: Stream, *numbers: int) -> int:
+    """Return a seed in [0, 2**63) that depends on the stream, on every number and on their order."""
+    digest = hashlib.blake2b(repr((stream.value, *numbers)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def run_seed() -> int:
-    """Return the seed of this run as `lightning.seed_everything` left it, on every rank; 0 where it was not called."""
+    """Return the seed that `lightning.seed_everything` set, the same on every rank; 0 if it was not called."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))

@@ -12,7 +12,9 @@ from dasc.networks import prunable_weights
 Scope = Literal["layer", "global"]
 
 
-def l1_masks(weights: Mapping[str, Tensor], sparsity: float, scope: Scope) -> dict[str, Tensor]:
+def l1_masks(
+    weights: Mapping[str, Tensor], sparsity: float, scope: Scope, current: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Return masks (bool, False where a weight is pruned) that prune the smallest |weights| to a target sparsity.
 
     Equal, bit for bit, to `torch.nn.utils.prune.l1_unstructured` (`layer`) and
@@ -22,17 +24,27 @@ def l1_masks(weights: Mapping[str, Tensor], sparsity: float, scope: Scope) -> di
         weights: The prunable weights by name.
         sparsity: Share of False in each mask (`layer`) or in all of them together (`global`), in [0, 1).
         scope: Whether weights are compared within their layer or across all layers.
+        current: The masks so far, whose pruned weights stay pruned: where more are pruned than the target asks for, the
+            sparsity stays above it. None: nothing is pruned.
     """
-    if scope == "layer" or not weights:
-        return {name: _smallest_off(weight.detach(), sparsity) for name, weight in weights.items()}
-    together = _smallest_off(torch.cat([weight.detach().flatten() for weight in weights.values()]), sparsity)
-    parts = torch.split(together, [weight.numel() for weight in weights.values()])
-    return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts, strict=True)}
+    scores = {name: _scores(weight.detach(), current[name] if current else None) for name, weight in weights.items()}
+    if scope == "layer" or not scores:
+        return {name: _smallest_off(score, sparsity) for name, score in scores.items()}
+    concatenated = _smallest_off(torch.cat([score.reshape(-1) for score in scores.values()]), sparsity)
+    parts = torch.split(concatenated, [score.numel() for score in scores.values()])
+    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
-def _smallest_off(weight: Tensor, sparsity: float) -> Tensor:
-    mask = torch.ones_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format)
-    smallest = torch.topk(weight.abs().reshape(-1), k=round(sparsity * weight.numel()), largest=False).indices
+def _scores(weight: Tensor, mask: Tensor | None) -> Tensor:
+    """Return |weight|, and -1 where it is pruned: before any weight that merely is zero."""
+    scores = weight.abs()
+    return scores if mask is None else scores.masked_fill_(~mask.to(scores.device), -1)
+
+
+def _smallest_off(scores: Tensor, sparsity: float) -> Tensor:
+    mask = torch.ones_like(scores, dtype=torch.bool, memory_format=torch.contiguous_format)
+    count = max(round(sparsity * scores.numel()), int((scores < 0).sum()))
+    smallest = torch.topk(scores.reshape(-1), k=count, largest=False).indices
     mask.view(-1)[smallest] = False
     return mask
 

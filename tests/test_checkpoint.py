@@ -1,4 +1,5 @@
 import copy
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from dasc import checkpoint
 from dasc.callbacks import L1Pruning
 from dasc.data import DATASETS, ImageData
 from dasc.errors import UserError
-from dasc.modules import Classifier, PrunedClassifier
+from dasc.modules import Classifier, PrunedClassifier, trainer_settings
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
 from tests.support.training import bare_trainer
@@ -83,7 +84,7 @@ def test_a_classifiers_checkpoint_has_no_masks(tmp_path: Path) -> None:
 
 def test_a_checkpoint_says_what_its_run_was(saved: Saved) -> None:
     meta = checkpoint.load_network(saved.path).meta
-    assert meta["format"] == 1
+    assert meta["format"] == 2
     assert meta["network"] == {
         "class_path": "dasc.networks.resnet.CifarResNet",
         "init_args": {"num_classes": 10, "depth": 8, "shortcut": "B"},
@@ -167,7 +168,7 @@ def test_a_file_with_objects_in_it_is_not_run(tmp_path: Path) -> None:
 def test_another_format_is_named_with_the_one_that_is_read(saved: Saved, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "new.ckpt", lambda content: content["dasc"].update(format=99))
     assert refused(checkpoint.read, path) == (
-        f"{path} has checkpoint format 99, this dasc reads 1: use the version of dasc that wrote it"
+        f"checkpoint format must be one of 1, 2, got 99 in {path}: use the version of dasc that wrote it"
     )
 
 
@@ -228,7 +229,8 @@ def test_every_difference_is_told(saved: Saved) -> None:
 def describes(table: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
     network = CifarResNet(10, depth=8, shortcut="B")
     module = PrunedClassifier(network, Stages.parse(table), skip=["conv1"], **settings)
-    return module.describe() | {"data": ImageData("digits", batch_size=128).describe()}
+    trainer = trainer_settings(Namespace(limit_train_batches=2))
+    return module.describe() | {"data": ImageData("digits", batch_size=128).describe(), "trainer": trainer}
 
 
 @pytest.mark.parametrize(

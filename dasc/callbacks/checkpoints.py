@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from dasc.callbacks.files import write_whole
 from dasc.callbacks.report import StageReport
 from dasc.callbacks.run import run_folder
+from dasc.modules import epoch_is_complete
 from dasc.stages import Stages
 
 
@@ -50,8 +51,8 @@ class StageCheckpoint(Checkpoint):
         self._folder = run_folder(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch."""
-        if self._folder is None:
+        """Save the epoch, unless it is cut short."""
+        if self._folder is None or not epoch_is_complete(trainer):
             return
         folder = self._folder / "checkpoints"
         new, last = folder / "new.ckpt", folder / "last.ckpt"

@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from dasc.callbacks.run import image_data
+from dasc.callbacks.run import image_data, log_epoch
 from dasc.stages import Magnitude, Stages
 
 
@@ -25,12 +25,19 @@ class MagnitudeDecay(Callback):
         """Check that the data can be augmented."""
         image_data(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the magnitude of an epoch that is resumed within: its `on_train_epoch_start` is not called."""
+        self._set(trainer)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set this epoch's magnitude: it holds from the next batch on."""
+        self._set(trainer)
+
+    def _set(self, trainer: Trainer) -> None:
         self.magnitude = self._stages.magnitude(trainer.current_epoch)
         image_data(trainer).magnitude = self.magnitude
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the magnitude of the epoch, where it is a number."""
         if not isinstance(self.magnitude, str):
-            pl_module.log("magnitude", float(self.magnitude))
+            log_epoch(pl_module, "magnitude", float(self.magnitude))

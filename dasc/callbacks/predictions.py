@@ -1,15 +1,14 @@
 """The answer of `dasc predict`."""
 
 from pathlib import Path
-from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from dasc.callbacks.files import write_csv
 from dasc.callbacks.run import image_data
 from dasc.data import Batch
+from dasc.modules import gather
 
 
 class PredictionWriter(Callback):
@@ -38,11 +37,7 @@ class PredictionWriter(Callback):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the answers of all processes together, in the order of the set, and write them."""
-        rows = sorted(self._rows)
-        if trainer.world_size > 1:
-            parts: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, rows)
-            rows = sorted(row for part in parts for row in part)
+        rows = sorted(row for part in gather(self._rows) for row in part)
         if not trainer.is_global_zero:
             return
         data = image_data(trainer)

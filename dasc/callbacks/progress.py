@@ -18,6 +18,12 @@ class StageProgressBar(TQDMProgressBar):
         super().__init__(refresh_rate=refresh_rate)
         self._stages = stages
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the bar, also of an epoch that is resumed within: its `on_train_epoch_start` is not called."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write this epoch's state."""
         super().on_train_epoch_start(trainer, pl_module)

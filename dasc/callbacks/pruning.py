@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from dasc.callbacks.run import log_epoch
 from dasc.errors import UserError
 from dasc.modules import PrunedClassifier
 from dasc.stages import Stages
@@ -49,4 +50,4 @@ class L1Pruning(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the sparsity of the epoch."""
-        pl_module.log("sparsity", self.sparsity)
+        log_epoch(pl_module, "sparsity", self.sparsity)

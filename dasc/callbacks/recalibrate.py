@@ -9,8 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from dasc.callbacks.run import log_epoch
 from dasc.modules import Classifier
-from dasc.seeding import mix, run_seed
+from dasc.seeding import Stream, mix, run_seed
 from dasc.stages import Stages
 
 
@@ -34,14 +35,22 @@ class RecalibrateBatchNorm(Callback):
         self._used = 0
         if pl_module.recalibrate and self._changes_at(trainer.current_epoch):
             # dropout draws as after a resume
-            torch.manual_seed(mix(run_seed(), trainer.current_epoch, trainer.global_rank, 5))
+            torch.manual_seed(mix(Stream.RECALIBRATION, run_seed(), trainer.current_epoch, trainer.global_rank))
             self._used = recalibrate(pl_module.network, islice(_batches(trainer), pl_module.recalibrate), trainer)
             rank_zero_info(f"epoch {trainer.current_epoch + 1}: BatchNorm recalibrated on {self._used} batches")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log how many batches were used at the start of the epoch, where any were."""
         if self._used:
-            pl_module.log("recalibration_batches", float(self._used))
+            log_epoch(pl_module, "recalibration_batches", float(self._used))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the end of an epoch that is resumed within needs."""
+        return {"used": self._used}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._used = state_dict["used"]
 
     def _changes_at(self, epoch: int) -> bool:
         if not self._stages.starts_at(epoch):

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dasc.callbacks.files import write_csv
 from dasc.callbacks.run import image_data, run_folder
-from dasc.modules import Classifier, PrunedClassifier
+from dasc.modules import Classifier, PrunedClassifier, epoch_is_complete
 from dasc.networks import count, prunable_weights, short
 from dasc.stages import Stages
 
@@ -48,7 +48,6 @@ class StageReport(Callback):
         self._rows: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"stage": None, "accuracy": None, "epoch": None}
         self._folder: Path | None = None
-        self._validated: int | None = None
         self.is_best = False
         """Whether the epoch that ends is the best of its stage so far."""
 
@@ -70,17 +69,12 @@ class StageReport(Callback):
         if trainer.is_global_zero:
             self._write()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember which epoch was validated."""
-        self._validated = trainer.current_epoch
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the best epoch; where the stage ends, write its row."""
+        """Remember the best epoch; where the stage ends, write its row. An epoch that is cut short has none."""
         assert isinstance(pl_module, Classifier)
-        epoch = trainer.current_epoch
-        # an epoch without validation must not be given the accuracy of the one before it
-        metric = trainer.callback_metrics.get("val/accuracy") if self._validated == epoch else None
-        accuracy = None if metric is None else float(metric)
+        if not epoch_is_complete(trainer):
+            return
+        epoch, accuracy = trainer.current_epoch, pl_module.validation().get("accuracy")
         self._remember(epoch, accuracy)
         if self._stages.ends_at(epoch) and trainer.is_global_zero:
             self._rows = [*self._rows, self._row(trainer, pl_module, accuracy)]

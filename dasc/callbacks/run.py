@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from dasc.data import ImageData
 from dasc.errors import UserError
+from dasc.modules import Classifier
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -24,3 +25,11 @@ def image_data(trainer: Trainer) -> ImageData:
     if not isinstance(data, ImageData):
         raise UserError(f"dasc trains on ImageData, not on {type(data).__name__}: set data to that")
     return data
+
+
+def log_epoch(pl_module: LightningModule, name: str, value: float) -> None:
+    """Log a value of the epoch that ends; a module that is not dasc's logs it as Lightning does."""
+    if isinstance(pl_module, Classifier):
+        pl_module.log_epoch({name: value})
+    else:
+        pl_module.log(name, value)

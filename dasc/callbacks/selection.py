@@ -10,7 +10,7 @@ from torch import Tensor
 from dasc.callbacks.board import boards
 from dasc.callbacks.files import write_csv
 from dasc.callbacks.run import run_folder
-from dasc.modules import DistilledClassifier
+from dasc.modules import DistilledClassifier, epoch_is_complete
 from dasc.stages import MAX_MAGNITUDE
 
 COLUMNS = ("epoch", *(f"M{magnitude}" for magnitude in range(MAX_MAGNITUDE + 1)))
@@ -44,7 +44,7 @@ class SelectionReport(Callback):
         if not isinstance(pl_module, DistilledClassifier):
             return
         counts = pl_module.take_chosen_bins()
-        if counts is None:
+        if counts is None or not epoch_is_complete(trainer):
             return
         total = trainer.strategy.reduce(counts, reduce_op="sum")
         assert isinstance(total, Tensor)

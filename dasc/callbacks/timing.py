@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dasc import __version__
-from dasc.callbacks.run import image_data, run_folder
+from dasc.callbacks.run import image_data, log_epoch, run_folder
+from dasc.modules import epoch_is_complete
 from dasc.stages import Stages
 
 COLUMNS = (
@@ -42,15 +43,21 @@ class Timing(Callback):
         self._stages = stages
         self._start = 0.0
         self._seconds = 0.0
+        self._batches = 0
         self._folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, on all processes."""
         self._folder = run_folder(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, also of an epoch that is resumed within: its `on_train_epoch_start` is not called."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start = time.monotonic()
+        self._batches = 0
 
     def on_train_batch_end(
         self,
@@ -61,17 +68,19 @@ class Timing(Callback):
         batch_idx: int,
     ) -> None:
         """Stop the clock after the last batch, when the device is done with it."""
+        self._batches += 1
         if trainer.is_last_batch:
             if pl_module.device.type == "cuda":
                 torch.cuda.synchronize(pl_module.device)
             self._seconds = time.monotonic() - self._start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's speed."""
-        images = trainer.num_training_batches * image_data(trainer).batch_size
-        speed = images / max(self._seconds, 1e-9)
-        pl_module.log("images_per_second", speed)
-        pl_module.log("seconds_per_step", self._seconds / trainer.num_training_batches)
+        """Log the epoch's speed, unless it is cut short."""
+        if not epoch_is_complete(trainer) or self._batches == 0:
+            return
+        speed = self._batches * image_data(trainer).batch_size / max(self._seconds, 1e-9)
+        log_epoch(pl_module, "images_per_second", speed)
+        log_epoch(pl_module, "seconds_per_step", self._seconds / self._batches)
         if self._folder is not None and trainer.is_global_zero:
             self._append(self._folder / "timing.csv", trainer, pl_module, speed)
 

@@ -9,7 +9,7 @@ class Batch(NamedTuple):
     """One batch of one process."""
 
     images: Tensor
-    """uint8 (B, 3, H, W) from the loader, normalised float32 in a step; (n, B, 3, H, W) with n views."""
+    """uint8 (B, 3, H, W) from the loader, normalised floating-point in a step; (n, B, 3, H, W) with n views."""
     targets: Tensor
     """int64 (B,), class numbers."""
     indices: Tensor

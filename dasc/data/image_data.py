@@ -21,7 +21,7 @@ from dasc.data.splits import carve
 from dasc.data.streamed import StreamedLoader
 from dasc.errors import UserError, one_of
 from dasc.machine import cores
-from dasc.seeding import mix, run_seed
+from dasc.seeding import Stream, mix, run_seed
 from dasc.stages import Magnitude
 
 Loader = ResidentLoader | StreamedLoader
@@ -185,14 +185,17 @@ class ImageData(LightningDataModule):
         self.load()
         if self._resident:
             self._sets = {n: part.to(self._device) for n, part in self._sets.items() if isinstance(part, ImageSet)}
-        self._mean = torch.tensor(self.mean, device=self._device).view(1, 3, 1, 1)
-        self._std = torch.tensor(self.std, device=self._device).view(1, 3, 1, 1)
+        self._dtype = _network_dtype(self.trainer)
+        dtype = torch.promote_types(self._dtype, torch.float32)  # half precision is rounded once, at the end
+        self._mean = torch.tensor(self.mean, device=self._device, dtype=dtype).view(1, 3, 1, 1)
+        self._std = torch.tensor(self.std, device=self._device, dtype=dtype).view(1, 3, 1, 1)
         self._randaugment = RandAugment(*self.image_size, self._device, self.translate)
 
     def train_dataloader(self) -> Loader:
         """Return the training batches of this process."""
         count = self.counts()["train"]
-        order = TrainingOrder(count, self.batch_size, run_seed(), self._rank, self._world_size)
+        fixed = getattr(self.trainer, "overfit_batches", 0) > 0
+        order = TrainingOrder(count, self.batch_size, run_seed(), self._rank, self._world_size, fixed)
         return self._loader("train", order)
 
     def val_dataloader(self) -> Loader:
@@ -255,7 +258,7 @@ class ImageData(LightningDataModule):
         return self._randaugment(batch.images, self._fixed_draws(batch, part, view), magnitude)
 
     def _fixed_draws(self, batch: Batch, part: str, view: int) -> Draws:
-        return self._drawn(part, view, mix(view, 4), self.counts()[part]).at(batch.indices.cpu())
+        return self._drawn(part, view, mix(Stream.EVALUATION, view), self.counts()[part]).at(batch.indices.cpu())
 
     def _views_of(self, batch: Batch, draws: list[Draws]) -> Batch:
         """Make views that differ in RandAugment only: crop, flip and hole are those of the first."""
@@ -279,13 +282,16 @@ class ImageData(LightningDataModule):
     def _mixed(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         mixer = _MIXERS[self.mix](alpha=self.mix_alpha, num_classes=self.num_classes)
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's own generator
-            torch.default_generator.manual_seed(mix(run_seed(), self._epoch, self._rank, 3, batch.number))
+            torch.default_generator.manual_seed(mix(Stream.MIX, run_seed(), self._epoch, self._rank, batch.number))
             mixed: tuple[Tensor, Tensor] = mixer(images, batch.targets)
         return mixed
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Bring uint8 (B, 3, H, W) to float32 of mean 0 and standard deviation 1 over the training images."""
-        return images.float().div_(255).sub_(self._mean).div_(self._std)
+        """Scale uint8 (B, 3, H, W) to mean 0 and standard deviation 1 over the training images.
+
+        The result has the dtype of the network: float32, or that of `bf16-true`, `16-true` and `64-true`.
+        """
+        return images.to(self._mean.dtype).div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
 
     def _read(self) -> dict[str, AnySet]:
         if not self._sets:
@@ -335,7 +341,7 @@ class ImageData(LightningDataModule):
     def _draws_of(self, batch: Batch, view: int = 0) -> Draws:
         size = self.batch_size // self._world_size
         count = self.counts()["train"] // self.batch_size * size
-        seed = mix(run_seed(), self._epoch, self._rank, 1, *([view] if view else []))
+        seed = mix(Stream.AUGMENTATION, run_seed(), self._epoch, self._rank, view)
         return self._drawn("train", view, seed, count).rows(batch.number * size, (batch.number + 1) * size)
 
     def _drawn(self, part: str, view: int, seed: int, count: int) -> Draws:
@@ -361,3 +367,10 @@ class ImageData(LightningDataModule):
     @property
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+
+def _network_dtype(trainer: Any) -> torch.dtype:
+    """Return the dtype that the precision plugin of a trainer gives to floating-point inputs."""
+    plugin = getattr(trainer, "precision_plugin", None)
+    dtype: torch.dtype = torch.float32 if plugin is None else plugin.convert_input(torch.zeros(())).dtype
+    return dtype

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dasc.seeding import mix
+from dasc.seeding import Stream, mix
 
 
 class Order(Protocol):
@@ -23,7 +23,9 @@ class Order(Protocol):
 
 
 class OrderedLoader:
-    """What Lightning asks of a loader.
+    """Base class of the loaders: the methods that Lightning calls, and the position within an epoch.
+
+    With `state_dict` and `load_state_dict`, an iteration continues at the batch after those that were already returned.
 
     Args:
         order: Which images make which batch of this process.
@@ -31,6 +33,25 @@ class OrderedLoader:
 
     def __init__(self, order: Order) -> None:
         self._order = order
+        self._epoch = 0
+        self._returned = 0
+        self._resumed: dict[str, int] = {}
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch of the current iteration and the number of batches that it has returned."""
+        return {"epoch": self._epoch, "batches": self._returned}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Skip the batches that were returned, if the next iteration is of the same epoch."""
+        self._resumed = dict(state_dict)
+
+    def _remaining(self) -> tuple[range, list[Tensor]]:
+        """Return the numbers of the batches that are left in the epoch, and the places of their images (int64)."""
+        resumed, self._resumed = self._resumed, {}
+        self._epoch = self._order.epoch
+        self._returned = resumed["batches"] if resumed.get("epoch") == self._epoch else 0
+        batches = self._order.batches()
+        return range(self._returned, len(batches)), batches[self._returned :]
 
     @property
     def sampler(self) -> Order:
@@ -56,14 +77,18 @@ class TrainingOrder:
         seed: Seed of the run.
         rank: Number of this process.
         world_size: Number of processes; divides `batch_size`.
+        fixed: Whether all epochs have the order of the first one.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, fixed: bool = False
+    ) -> None:
         self._count = count
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
+        self._fixed = fixed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,7 +100,8 @@ class TrainingOrder:
 
     def batches(self) -> list[Tensor]:
         """Return this process's share of every batch, int64."""
-        order = torch.randperm(self._count, generator=torch.Generator().manual_seed(mix(self._seed, self.epoch)))
+        seed = mix(Stream.ORDER, self._seed, 0 if self._fixed else self.epoch)
+        order = torch.randperm(self._count, generator=torch.Generator().manual_seed(seed))
         batches = order[: len(self) * self._batch_size].split(self._batch_size)
         return [batch[self._rank :: self._world_size] for batch in batches]
 

@@ -23,8 +23,11 @@ class ResidentLoader(OrderedLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         device = self._images.targets.device
-        batches = self._order.batches()
+        numbers, batches = self._remaining()
+        if not batches:
+            return
         places = torch.cat(batches).to(device).split([len(batch) for batch in batches])  # one copy an epoch
-        for number, here in enumerate(places):
+        for number, here in zip(numbers, places, strict=True):
             images, targets = (tensor.index_select(0, here) for tensor in self._images)
+            self._returned = number + 1
             yield Batch(images, targets, here, number)

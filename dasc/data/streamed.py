@@ -1,7 +1,7 @@
 """Loaders over image files: workers decode and crop to uint8, everything else happens on the device."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from dasc.data.decode import decode_crop, decode_whole
 from dasc.data.order import Order, OrderedLoader
 from dasc.data.sets import FileSet
 from dasc.errors import UserError
-from dasc.seeding import mix
+from dasc.seeding import Stream, mix
 
 Key = tuple[int, int]
 """An image's place in the set, and the seed of its crop."""
@@ -40,16 +40,17 @@ class _Decoded(Dataset[tuple[Tensor, Tensor, int]]):
 class _Keys(Sampler[list[Key]]):
     """The batches of one process as lists of keys."""
 
-    def __init__(self, batches: list[Tensor], seed: int) -> None:
+    def __init__(self, batches: Sequence[Tensor], seed: int, epoch: int) -> None:
         self._batches = batches
         self._seed = seed
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[list[Key]]:
         for batch in self._batches:
-            yield [(place, mix(self._seed, place)) for place in batch.tolist()]
+            yield [(place, mix(Stream.CROP, self._seed, self._epoch, place)) for place in batch.tolist()]
 
 
 class StreamedLoader(OrderedLoader):
@@ -85,7 +86,8 @@ class StreamedLoader(OrderedLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         # a generator: workers start at the first batch, after Lightning has set the epoch
-        keys = _Keys(self._order.batches(), mix(self._seed, self._order.epoch, 3))
+        numbers, batches = self._remaining()
+        keys = _Keys(batches, self._seed, self._epoch)
         loader = DataLoader(
             self._decoded,
             batch_sampler=keys,
@@ -94,7 +96,8 @@ class StreamedLoader(OrderedLoader):
             prefetch_factor=4 if self._num_workers else None,
         )
         try:
-            for number, (images, targets, places) in enumerate(loader):
+            for number, (images, targets, places) in zip(numbers, loader, strict=True):
+                self._returned = number + 1
                 yield Batch(images, targets, places, number)
         except UserError as error:
             # a worker's error comes with its traceback in front; what the frames hold keeps the workers alive

@@ -1,5 +1,6 @@
 """A classifier trained through a table of stages."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,9 +17,11 @@ from dasc import __version__, checkpoint
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
 from dasc.modules.diagnostics import VIEWS, Diagnostics
+from dasc.modules.means import EpochMeans
+from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, position, steps_per_epoch
 from dasc.modules.schedule import StageLR
 from dasc.networks import auxiliary_blocks, describe_network, set_auxiliary_blocks
-from dasc.seeding import mix, run_seed
+from dasc.seeding import Stream, mix, run_seed
 from dasc.stages import Stages
 
 
@@ -64,9 +67,9 @@ class Classifier(LightningModule):
         self.label_smoothing = label_smoothing
         self.recalibrate = recalibrate
         self.compile_network = compile
-        self._totals: Tensor | None = None
-        self._names: tuple[str, ...] = ()
-        self._epoch_lr = 0.0
+        self._means = EpochMeans()
+        self._logged: dict[str, float] = {}
+        self._validation: dict[str, Any] = {}
         self._diagnostics: Diagnostics | None = None
         self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": MeanMetric()}, prefix="val/")
         self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": MeanMetric()}, prefix="test/")
@@ -111,26 +114,58 @@ class Classifier(LightningModule):
         return {"loss": loss, "accuracy": hits(logits, targets_of(batch)).mean()}
 
     def on_train_epoch_start(self) -> None:
-        """Seed what the network itself draws, such as dropout, and start the epoch's means."""
-        torch.manual_seed(mix(run_seed(), self.current_epoch, self.global_rank, 2))
-        self._totals = None
-        self._epoch_lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        """Set the learning rate of the epoch, and start its means."""
+        self._means.reset()
+        self._logged = {}
+        self._stage_lr().start_epoch(self.current_epoch, steps_per_epoch(self.trainer))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed what the network draws itself, such as dropout."""
+        torch.manual_seed(mix(Stream.NETWORK, run_seed(), self.current_epoch, self.global_rank, batch_idx))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch; the means stay on the device until the epoch ends."""
         values = self.loss(batch)
-        self._names = tuple(values)
-        step = torch.stack([value.detach().float() for value in values.values()])
-        self._totals = step if self._totals is None else self._totals.add_(step)
+        self._means.update(values)
         return values["loss"]
 
+    def train_means(self) -> dict[str, float]:
+        """Return the means over the batches of the epoch so far and over all processes; call it on all of them."""
+        means = self._means.compute()
+        if means is None:
+            return {}
+        means = self.trainer.strategy.reduce(means, reduce_op="mean")
+        assert isinstance(means, Tensor)
+        return dict(zip(self._means.names(), means.tolist(), strict=True))
+
+    def validation(self) -> dict[str, float]:
+        """Return `accuracy` and `loss` on the validation images after the last batch; empty if they were not scored."""
+        here = (self.current_epoch, self.trainer.fit_loop.epoch_loop.batch_idx + 1)
+        return dict(self._validation["values"]) if here == tuple(self._validation.get("at", ())) else {}
+
+    def log_epoch(self, values: Mapping[str, float]) -> None:
+        """Log values of the epoch, in `on_train_epoch_end` at the latest.
+
+        Loggers get them at its end, against the epoch: that is the axis of the table of stages. An epoch that is cut
+        short is repeated, so it is not logged.
+        """
+        self._logged |= values
+        self.log_dict(dict(values), logger=False)
+
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, over all processes."""
-        if self._totals is None:
+        """Log the epoch."""
+        if not epoch_is_complete(self.trainer):
             return
-        means = self._totals / self.trainer.num_training_batches
-        self._log_epoch({f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}, sync_dist=True)
-        self._log_epoch({"lr": torch.tensor(self._epoch_lr)})
+        self.log_epoch({f"train/{name}": mean for name, mean in self.train_means().items()})
+        self.log_epoch({f"val/{name}": value for name, value in self.validation().items()})
+        self.log_epoch({"lr": float(self._stage_lr().lrs(0)[0])})
+        for logger in self.trainer.loggers:
+            logger.log_metrics(self._logged, step=self.current_epoch)
+
+    def _stage_lr(self) -> StageLR:
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, StageLR)
+        return scheduler
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score one batch."""
@@ -139,13 +174,14 @@ class Classifier(LightningModule):
         self.val_metrics["loss"].update(F.cross_entropy(logits, batch.targets, reduction="none"))
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation accuracy and loss."""
+        """Log validation accuracy and loss; those of a fit reach the loggers at the end of the epoch."""
         values = self.val_metrics.compute()
         self.val_metrics.reset()
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            self._log_epoch(values)
-        else:
-            self.log_dict(values)
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        self.log_dict(values, logger=False if fitting else None)
+        if fitting and not self.trainer.sanity_checking:
+            at = [self.current_epoch, self.trainer.fit_loop.epoch_loop.batch_idx + 1]
+            self._validation = {"at": at, "values": {k.removeprefix("val/"): float(v) for k, v in values.items()}}
 
     def on_test_start(self) -> None:
         """Start the metrics that only a test has."""
@@ -179,8 +215,7 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimizer, and the learning rate that follows the table."""
         optimizer = self.optimizer(self.parameters())
-        steps = int(self.trainer.estimated_stepping_batches) // max(self.trainer.max_epochs or 1, 1)
-        scheduler = StageLR(optimizer, self.stages, steps)
+        scheduler = StageLR(optimizer, self.stages)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def recipe(self) -> dict[str, Any]:
@@ -207,38 +242,62 @@ class Classifier(LightningModule):
             "std": list(data.std) if data else [],
             "data": data.describe() if data else {},
             "recipe": self.recipe(),
+            "trainer": trainer_settings(self._trainer),
             "seed": run_seed(),
             "stages": self.stages.dump(),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network and what a continued run must share."""
-        progress = self.trainer.fit_loop.epoch_progress.current
-        begun = progress.ready - 1  # not current_epoch, which is one more once the fit is over
+        at = position(self.trainer)
         performance = {
             "precision": str(self.trainer.precision),
             "compile": self.compile_network,
             "processes": self.trainer.world_size,
         }
-        done = progress.processed  # type: ignore[attr-defined]  # declared as a tracker with fewer counts
         state = {
-            "epoch": begun,
-            "epochs_done": done,
-            "stage": self.stages.stage_at(begun),
+            "epoch": at.epoch,
+            "epochs_done": at.epoch + at.closed,
+            "stage": self.stages.stage_at(at.epoch),
             "auxiliary": auxiliary_blocks(self.network),
             "performance": performance,
         }
+        if not at.closed:
+            state["unfinished"] = at._asdict() | {
+                "validation": self._validation,
+                "processes": gather(self.epoch_state()),
+            }
         checkpoint.setdefault("dasc", {}).update(self.describe() | state)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this network and, to continue a run, of this run; take its blocks over."""
-        _check_loads(checkpoint, self.describe(), continues=self.trainer.state.fn == TrainerFn.FITTING)
+        """Check that the checkpoint is of this network and, to resume a run, of this run; restore its structure."""
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        _check_loads(checkpoint, self.describe(), continues=fitting)
         self.set_auxiliary_blocks(checkpoint["dasc"].get("auxiliary", 0))
+        if fitting and "unfinished" in checkpoint["dasc"]:
+            self._resume_epoch(checkpoint, checkpoint["dasc"]["unfinished"])
 
-    def _log_epoch(self, values: dict[str, Tensor], sync_dist: bool = False) -> None:
-        """Log against the epoch, not the step: that is the axis of the table of stages."""
-        self.log_dict(values, sync_dist=sync_dist)
-        self.log("step", float(self.current_epoch))
+    def _resume_epoch(self, checkpoint: dict[str, Any], unfinished: dict[str, Any]) -> None:
+        """Resume within an epoch."""
+        states = unfinished["processes"]
+        if len(states) != self.trainer.world_size:
+            raise UserError(
+                f"trainer.devices must be {len(states)} to resume this checkpoint, which was saved within an epoch by "
+                f"as many processes, got {self.trainer.world_size}: use last.ckpt to resume at the end of an epoch"
+            )
+        epoch, batches, whole = (unfinished[name] for name in ("epoch", "batches", "batches_per_epoch"))
+        self._validation = unfinished["validation"]
+        validated = self._validation.get("at") == [epoch, batches]
+        continue_epoch(checkpoint["loops"]["fit_loop"], epoch, batches, batches == whole, validated)
+        self.load_epoch_state(states[self.global_rank])
+
+    def epoch_state(self) -> dict[str, Any]:
+        """Return, as plain data, what this process has collected of the epoch in progress."""
+        return {"means": self._means.state()}
+
+    def load_epoch_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `epoch_state` returned."""
+        self._means.load(state["means"], self.trainer.strategy.root_device)
 
 
 def _check_loads(loaded: dict[str, Any], current: dict[str, Any], continues: bool) -> None:
@@ -251,6 +310,29 @@ def _check_loads(loaded: dict[str, Any], current: dict[str, Any], continues: boo
             f"the checkpoint is of another network: it has {loaded['dasc']['network']}, "
             f"this run asks for {current['network']}: set model.network to the checkpoint's"
         )
+
+
+def trainer_settings(trainer: Any) -> dict[str, Any]:
+    """Return, as plain data, the settings of a trainer that must be equal to resume a run.
+
+    Args:
+        trainer: Lightning's Trainer, or the part `trainer` of a config; None has the defaults.
+    """
+    limit, overfit = (getattr(trainer, name, None) for name in ("limit_train_batches", "overfit_batches"))
+    clip = getattr(trainer, "gradient_clip_val", None)
+    algorithm = getattr(trainer, "gradient_clip_algorithm", None) or "norm"
+    return {
+        "accumulate_grad_batches": getattr(trainer, "accumulate_grad_batches", None) or 1,
+        "gradient_clip_val": clip,
+        "gradient_clip_algorithm": None if clip is None else str(getattr(algorithm, "value", algorithm)),
+        "limit_train_batches": _batch_limit(overfit or (1.0 if limit is None else limit)),
+        "overfit_batches": _batch_limit(overfit or 0.0),
+    }
+
+
+def _batch_limit(limit: int | float) -> float | str:
+    """Return a limit so that 1 batch and the share 1.0 are not equal."""
+    return limit if isinstance(limit, float) else f"{limit} batches"
 
 
 def targets_of(batch: Batch) -> Tensor:

@@ -1,7 +1,7 @@
 """A classifier that learns from labels and from a teacher."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
 from dasc.networks import forward_in_parts
 from dasc.sparsity import Scope
 from dasc.stages import MAX_MAGNITUDE, Stages
+
+_DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,9 @@ class DistilledClassifier(PrunedClassifier):
         """As `Classifier`; bring the teacher to the device of the training."""
         super().setup(stage)
         if stage == "fit":
-            low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(self.trainer.precision))
-            self.teacher.to(self.trainer.strategy.root_device, low)
+            name, _, kind = str(self.trainer.precision).partition("-")
+            dtype = _DTYPES.get(name, torch.float32)
+            self.teacher.to(self.trainer.strategy.root_device, dtype, whole=kind == "true")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss, its parts, and how the teacher answers what the student is trained on."""
@@ -196,6 +199,18 @@ class DistilledClassifier(PrunedClassifier):
         """Return how many views of each M (int64 (31,)) this process chose since the last call; None for no choice."""
         counts, self._chosen_bins = self._chosen_bins, None
         return counts
+
+    def epoch_state(self) -> dict[str, Any]:
+        """As `Classifier`, with the magnitudes chosen."""
+        chosen = None if self._chosen_bins is None else self._chosen_bins.tolist()
+        return super().epoch_state() | {"chosen_bins": chosen}
+
+    def load_epoch_state(self, state: Mapping[str, Any]) -> None:
+        """As `Classifier`, with the magnitudes chosen."""
+        super().load_epoch_state(state)
+        chosen = state["chosen_bins"]
+        device = self.trainer.strategy.root_device
+        self._chosen_bins = None if chosen is None else torch.tensor(chosen, device=device)
 
     def recipe(self) -> dict[str, Any]:
         """As `PrunedClassifier`, with how it is distilled and from which weights."""

@@ -68,10 +68,8 @@ class PrunedClassifier(Classifier):
         self._ddp_params_and_buffers_to_ignore = [f"masks.{name}" for name in self.masks.by_name()]
 
     def l1_masks(self, sparsity: float) -> dict[str, Tensor]:
-        """Return the masks of a target; the present ones where they have reached it, so that a mask given stays."""
-        if self.masks.reached(sparsity, self.scope):
-            return self.masks.by_name()
-        return l1_masks(self.masks.weights_of(self.network), sparsity, self.scope)
+        """Return the masks of a target sparsity; weights that are pruned stay pruned."""
+        return l1_masks(self.masks.weights_of(self.network), sparsity, self.scope, self.masks.by_name())
 
     def set_masks(self, masks: Mapping[str, Tensor], optimizers: Iterable[Optimizer] = ()) -> None:
         """Take over masks: zero the weights under them, and what the optimizers keep of those weights."""

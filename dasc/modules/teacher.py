@@ -52,17 +52,18 @@ class LoadedTeacher:
         self.hash = _hash(network)
         """SHA-256 of its parameters and buffers."""
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
-        """Bring it to a device.
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32, whole: bool = False) -> None:
+        """Move it to a device.
 
         Args:
             device: The student's.
-            dtype: What autocast would bring weights of convolutions and linear layers to at every step; brought there
-                once, the outputs are the same. None: float32.
+            dtype: Dtype of the weights of convolutions and linear layers. With autocast, which converts them at every
+                step, the outputs are the same as with float32.
+            whole: Whether all parameters and buffers get the dtype, as in `bf16-true`.
         """
-        self.network.to(device)
+        self.network.to(device, dtype if whole else torch.float32)
         for weight in networks.prunable_weights(self.network).values():
-            weight.data = weight.data.to(dtype or torch.float32)
+            weight.data = weight.data.to(dtype)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images (B, 3, H, W) that are normalised for the student."""

@@ -12,7 +12,7 @@ from dasc.augment import OPERATIONS, Draws, RandAugment, crop_and_flip, cutout, 
 from dasc.data import Batch, ImageData
 from dasc.modules import Classifier
 from dasc.networks import CifarResNet
-from dasc.seeding import mix
+from dasc.seeding import Stream, mix
 from dasc.stages import Magnitude, Stages
 from tests.support.training import bare_trainer
 
@@ -51,8 +51,8 @@ def seen(data: ImageData, number: int = 0) -> Batch:
 
 
 def draws_by_hand(view: int, number: int, epoch: int = 0) -> Draws:
-    key = (0, epoch, 0, 1) if view == 0 else (0, epoch, 0, 1, view)
-    drawn = draw(STEPS * BATCH, torch.Generator().manual_seed(mix(*key)))
+    seed = mix(Stream.AUGMENTATION, 0, epoch, 0, view)
+    drawn = draw(STEPS * BATCH, torch.Generator().manual_seed(seed))
     return Draws(*(column[number * BATCH : (number + 1) * BATCH] for column in drawn))
 
 
@@ -198,7 +198,7 @@ def test_a_view_of_test_images_is_augmented_at_a_random_magnitude_and_normalised
     assert images is not None
     assert images.dtype == torch.uint8
     assert torch.allclose(batches[0].images, normalised(images), rtol=0, atol=1e-6)
-    draws = draw(360, torch.Generator().manual_seed(mix(view, 4)))
+    draws = draw(360, torch.Generator().manual_seed(mix(Stream.EVALUATION, view)))
     expected = normalised(RandAugment(8, 8)(crop_and_flip(images, draws, 1, flip=True), draws, "random"))
     if hole is not None:
         expected = cutout(expected, draws, hole)

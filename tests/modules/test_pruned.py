@@ -85,8 +85,10 @@ def test_pruned_weights_are_zero_after_every_step_and_the_others_move(
     assert len(steps.weights) == 9
     for sparsity, now, masks in zip(asked, steps.weights, steps.masks, strict=True):
         for name, weight in now.items():
-            assert int((weight == 0).sum()) == round(sparsity * weight.numel())
-            assert torch.equal(weight != 0, masks[name])
+            assert int((~masks[name]).sum()) == round(sparsity * weight.numel())
+            assert not weight[~masks[name]].any()
+            # AdamW's steps have the size of the learning rate at first: a weight may hit 0
+            assert int((weight[masks[name]] == 0).sum()) <= 1
     for before, after, masks in zip(steps.weights[3:5], steps.weights[4:6], steps.masks[4:6], strict=True):
         for name, mask in masks.items():
             assert float((before[name] != after[name])[mask].float().mean()) > 0.99

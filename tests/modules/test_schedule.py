@@ -10,23 +10,36 @@ from dasc.stages import Stages
 
 TABLE: list[dict[str, Any]] = [{"epochs": 2}, {"epochs": 1, "lr": 0.02}]
 LONGER: list[dict[str, Any]] = [{"epochs": 2}, {"epochs": 1, "lr": 0.02}, {"epochs": 4, "lr": 0.3}]
+STEPS = 5
 
 
-def make(table: list[dict[str, Any]], steps_per_epoch: int = 5) -> StageLR:
+def make(table: list[dict[str, Any]]) -> StageLR:
     groups: list[dict[str, Any]] = [
         {"params": [nn.Parameter(torch.zeros(1))]},
         {"params": [nn.Parameter(torch.zeros(1))], "lr": 0.5},
     ]
-    optimizer = torch.optim.SGD(groups, lr=0.1)
-    return StageLR(optimizer, Stages.parse(table), steps_per_epoch)
+    return StageLR(torch.optim.SGD(groups, lr=0.1), Stages.parse(table))
+
+
+def rates(schedule: StageLR) -> list[float]:
+    return [float(group["lr"]) for group in schedule.optimizer.param_groups]
 
 
 def walk(schedule: StageLR, steps: int) -> list[list[float]]:
+    """The rates of the next steps within an epoch."""
     seen = []
     for _ in range(steps):
-        seen.append([float(group["lr"]) for group in schedule.optimizer.param_groups])
+        seen.append(rates(schedule))
         schedule.optimizer.step()
         schedule.step()
+    return seen
+
+
+def train(schedule: StageLR, epochs: range) -> list[list[float]]:
+    seen = []
+    for epoch in epochs:
+        schedule.start_epoch(epoch, STEPS)
+        seen += walk(schedule, STEPS)
     return seen
 
 
@@ -36,8 +49,8 @@ def cosine(step: int, warmup: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
 
 
-def test_each_group_warms_up_and_falls_from_its_own_peak_in_every_stage() -> None:
-    seen = walk(make(TABLE), 15)
+def test_each_group_warms_up_and_decays_from_its_own_peak_in_every_stage() -> None:
+    seen = train(make(TABLE), range(3))
     share = [cosine(step, 2, 10) for step in range(10)]
     second = [cosine(step, 1, 5) for step in range(5)]
     assert [lr for lr, _ in seen] == pytest.approx([0.1 * s for s in share] + [0.02 * s for s in second])
@@ -45,32 +58,44 @@ def test_each_group_warms_up_and_falls_from_its_own_peak_in_every_stage() -> Non
 
 
 def test_the_learning_rate_is_zero_after_the_last_stage() -> None:
-    assert walk(make(TABLE), 17)[15:] == [[0.0, 0.0], [0.0, 0.0]]
+    assert train(make(TABLE), range(3, 4)) == [[0.0, 0.0]] * STEPS
 
 
-def test_the_state_is_two_numbers_and_no_object() -> None:
+def test_an_epoch_that_was_cut_short_has_the_same_rates_when_it_is_repeated() -> None:
+    schedule, uninterrupted = make(TABLE), train(make(TABLE), range(3))
+    schedule.start_epoch(0, STEPS)
+    cut = walk(schedule, 3)
+    assert cut == uninterrupted[:3]
+    assert train(schedule, range(3)) == uninterrupted
+
+
+def test_the_state_is_the_position_as_plain_numbers() -> None:
     schedule = make(TABLE)
-    walk(schedule, 7)
-    assert schedule.state_dict() == {"last_epoch": 7, "_step_count": 8}
-    assert {type(value) for value in schedule.state_dict().values()} == {int}
+    schedule.start_epoch(1, STEPS)
+    walk(schedule, 2)
+    assert schedule.state_dict() == {"epoch": 1, "step": 2, "steps_per_epoch": 5}
 
 
-@pytest.mark.parametrize("steps", [0, 3, 10, 12])
-def test_a_loaded_state_goes_on_as_the_unbroken_schedule_does(steps: int) -> None:
-    unbroken, before, after = make(TABLE), make(TABLE), make(TABLE)
-    expected = walk(unbroken, 15)
-    walk(before, steps)
+@pytest.mark.parametrize("steps", [0, 3, 5, 10, 12])
+def test_a_resumed_schedule_continues_as_the_uninterrupted_one(steps: int) -> None:
+    expected, before, after = train(make(TABLE), range(3)), make(TABLE), make(TABLE)
+    epoch, done = divmod(steps, STEPS)
+    train(before, range(epoch))
+    if done:
+        before.start_epoch(epoch, STEPS)
+        walk(before, done)
     after.load_state_dict(before.state_dict())
-    assert walk(after, 15 - steps) == expected[steps:]
+    rest = walk(after, STEPS - done) if done else []
+    assert rest + train(after, range(epoch + bool(done), 3)) == expected[steps:]
 
 
 def test_a_state_loaded_under_a_longer_table_has_the_new_tables_learning_rate_at_once() -> None:
     finished = make(TABLE)
-    walk(finished, 15)
-    assert [group["lr"] for group in finished.optimizer.param_groups] == [0.0, 0.0]
+    train(finished, range(3))
+    assert rates(finished) == [0.0, 0.0]
     longer = make(LONGER)
     longer.load_state_dict(finished.state_dict())
     first = 0.3 * cosine(0, 4, 20)
-    assert [group["lr"] for group in longer.optimizer.param_groups] == pytest.approx([first, first])
+    assert rates(longer) == pytest.approx([first, first])
     assert longer.get_last_lr() == pytest.approx([first, first])
-    assert [lr for lr, _ in walk(longer, 20)] == pytest.approx([0.3 * cosine(step, 4, 20) for step in range(20)])
+    assert [lr for lr, _ in train(longer, range(3, 7))] == pytest.approx([0.3 * cosine(k, 4, 20) for k in range(20)])

@@ -31,8 +31,12 @@ class LoadedNetwork(NamedTuple):
     """The plain data under `dasc`."""
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint of dasc onto the CPU, tensors and plain data only.
+
+    Args:
+        path: The file.
+        mmap: Whether the tensors are left in the file until they are used.
 
     Raises:
         UserError: The file is missing, broken, or not a checkpoint of this version of dasc.
@@ -41,7 +45,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: check the path")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # whatever bytes make of the unpickler
         raise UserError(
             f"{path} cannot be read as a checkpoint, it may be truncated ({type(error).__name__}): use another file"
@@ -70,6 +74,19 @@ def load_network(path: str | Path) -> LoadedNetwork:
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit its own network ({str(error).splitlines()[0]})") from None
     return LoadedNetwork(network.eval(), _below("masks.", checkpoint["state_dict"]), checkpoint["dasc"])
+
+
+def check_complete(read: dict[str, Any], path: Path) -> None:
+    """Check that a checkpoint has what a run needs to resume.
+
+    Raises:
+        UserError: It has the weights only.
+    """
+    if "optimizer_states" not in read:
+        raise UserError(
+            f"{path} has no optimizer state (save_weights_only), a run cannot resume from it: "
+            f"give another checkpoint, or start a new run with --init_from.path {path}"
+        )
 
 
 def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The commands that train and score: LightningCLI with the table of stages."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from dasc import checkpoint, runs
+from dasc import checkpoint, loggers, runs
 from dasc.callbacks import (
     AtomicCheckpointIO,
     AugmentedImages,
@@ -28,6 +29,7 @@ from dasc.callbacks import (
     StageReport,
     Timing,
 )
+from dasc.callbacks.checkpoints import check_names
 from dasc.callbacks.report import show
 from dasc.data import ImageData
 from dasc.errors import UserError
@@ -149,11 +151,12 @@ class Command(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer of this run, in the folder of the run that it continues."""
         config = self.config_init[self.subcommand]
-        self.root = Path(config.trainer.default_root_dir or ".")
+        self.root = Path(os.path.expandvars(config.trainer.default_root_dir or ".")).expanduser()
         if self.subcommand in ("fit", "plan"):
             self.model.prepare(self.datamodule)
         self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
         self.epochs_done, self.rows = self._progress()
+        self.folder = None if self.ckpt_path is None else runs.folder_to_continue(self.ckpt_path, self.root)
         if self.subcommand in ("fit", "plan") and self.ckpt_path is None and config.init_from is not None:
             start_from(self.model, config.init_from)
         if self.subcommand == "plan":
@@ -161,7 +164,7 @@ class Command(LightningCLI):
             return Commands.__new__(Commands)  # not set up: a plan asks for no device
         trainer = super().instantiate_trainer(
             max_epochs=self.model.stages.total_epochs,
-            logger=self._logger(config.trainer.logger),
+            logger=self._logger(config.trainer),
             callbacks=self._callbacks(config.trainer),
             plugins=[*_as_list(config.trainer.plugins), AtomicCheckpointIO()],
             **kwargs,
@@ -177,7 +180,10 @@ class Command(LightningCLI):
             print(f"{self.ckpt_path} has all {self.epochs_done} epochs of its table behind it")
             show(self.rows, self.ckpt_path.parent.parent)
             return
-        self.trainer.fit(model, **kwargs)
+        resumed = None if self.ckpt_path is None or self.folder is None else runs.progress(self.ckpt_path)
+        assert isinstance(self.trainer, Commands)
+        with self.trainer.in_run_folder(self.root, self.folder, resumed):
+            self.trainer.fit(model, **kwargs)
 
     def predict(self, model: LightningModule, **kwargs: Any) -> None:
         """Write predictions.csv; the probabilities of all classes are not kept."""
@@ -213,7 +219,9 @@ class Command(LightningCLI):
         if given is None:
             return None
         if given != "last":
-            checkpoint.check_continues(checkpoint.read(given)["dasc"], self._current())
+            read = checkpoint.read(given)
+            checkpoint.check_continues(read["dasc"], self._current())
+            checkpoint.check_complete(read, Path(given))
             return Path(given)
         path, reason = runs.newest_to_continue(self.root, self._current())
         if path is None:
@@ -233,15 +241,17 @@ class Command(LightningCLI):
         current: dict[str, Any] = self.model.describe()
         return current | {"data": self.datamodule.describe(), "trainer": settings}
 
-    def _logger(self, given: Any) -> Any:
-        if isinstance(given, Logger | list) or given is False or self.subcommand != "fit":
+    def _logger(self, trainer: Any) -> Any:
+        """Return the logger of the config; the default of fit is TensorBoardLogger into the run folder."""
+        given = trainer.logger
+        if isinstance(given, Logger | list):
+            if not trainer.fast_dev_run and (self.subcommand != "fit" or self.folder is None):
+                loggers.check_nothing_deleted(_as_list(given))
+            return given
+        if given is False or self.subcommand != "fit":
             return given or False
-        folder = None if self.ckpt_path is None else runs.folder_of(self.ckpt_path.absolute())
-        if folder is None:
-            return TensorBoardLogger(self.root, name=runs.LOGS, default_hp_metric=False)
-        return TensorBoardLogger(  # curves beyond the checkpoint are drawn again
-            *(folder.parent.parent, runs.LOGS, folder.name), default_hp_metric=False, purge_step=self.epochs_done
-        )
+        root = self.root if self.folder is None else self.folder.parent.parent
+        return TensorBoardLogger(root, name=runs.LOGS, default_hp_metric=False)
 
     def _callbacks(self, trainer: Any) -> list[Callback]:
         given = _as_list(trainer.callbacks)
@@ -249,6 +259,7 @@ class Command(LightningCLI):
             return [PredictionWriter(self.root), *given]
         if self.subcommand != "fit":
             return given
+        check_names(given)
         stages = self.model.stages
         report = StageReport(stages)
         ours: list[Callback] = [DropAuxiliaryLayers(stages)]

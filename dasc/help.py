@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from jsonargparse import DefaultHelpFormatter
-from lightning.pytorch import Trainer
 
 from dasc import __version__
+from dasc.trainer import RunTrainer
 
 ABOUT = """\
 Data augmentation schedules for compression: trains image classifiers through a
@@ -29,7 +29,7 @@ Options are read from config files and the command line; the later wins.
   --trainer.KEY VALUE    devices, precision and more of Lightning's Trainer"""
 
 
-class Commands(Trainer):
+class Commands(RunTrainer):
     """Lightning's Trainer: devices, precision, loggers and more."""
 
     # --help shows the first lines of these methods, Lightning's own are cut there

@@ -1,5 +1,9 @@
-"""The folders that runs leave: lightning_logs/version_N with checkpoints/ in it."""
+"""Run folders: lightning_logs/version_N with the files of one run and its checkpoints/."""
 
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +11,17 @@ from dasc import checkpoint
 from dasc.errors import UserError
 
 LOGS = "lightning_logs"
+CHECKPOINTS = "checkpoints"
+
+Progress = tuple[int, int]
+"""How far a checkpoint is: completed epochs, optimizer steps."""
+
+_OWN_NAMES = re.compile(r"new|last|best|stage-\d+(-best)?")
+
+
+def is_own_name(name: str) -> bool:
+    """Return whether dasc itself saves a checkpoint of this name (without .ckpt) in checkpoints/."""
+    return _OWN_NAMES.fullmatch(name) is not None
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -15,23 +30,110 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(folders, key=lambda path: int(path.name.removeprefix("version_")), reverse=True)
 
 
-def newest_to_continue(root: Path, current: dict[str, Any]) -> tuple[Path | None, str]:
-    """Return `last.ckpt` of the newest run under `root` that `current` may continue; None where there is none.
+def reserve(root: Path, parents: Iterable[Path] = ()) -> list[Path]:
+    """Make the folder of a new run, and folders of the same name for its loggers.
 
-    With it comes why the newest run of all cannot be continued; empty where there is none.
+    Runs that start at the same moment get different folders.
+
+    Args:
+        root: The run folder is lightning_logs/version_N in it.
+        parents: Where else version_N is made. N is the first number that is free in all of these folders.
+
+    Returns:
+        The run folder, then those of the loggers.
+
+    Raises:
+        UserError: A folder cannot be made.
+    """
+    places: dict[str, Path] = {}
+    for parent in (root / LOGS, *parents):
+        places.setdefault(os.path.realpath(parent), parent)
+    existing = run_folders(root)
+    number = int(existing[0].name.removeprefix("version_")) + 1 if existing else 0
+    while not (made := _make([parent / f"version_{number}" for parent in places.values()])):
+        number += 1
+    return made
+
+
+def _make(folders: Sequence[Path]) -> list[Path]:
+    """Make all folders, or none (an empty list) where one of them exists."""
+    made: list[Path] = []
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            for other in made:
+                other.rmdir()
+            if error.filename == str(folder) and isinstance(error, FileExistsError | FileNotFoundError):
+                return []  # taken, or its parent was removed by a run that failed at this moment
+            raise UserError(f"the folder {folder} of the run cannot be made: {error.strerror}") from error
+        made.append(folder)
+    return made
+
+
+def release(folders: Iterable[Path]) -> None:
+    """Remove reserved folders that have no file, or only the event file that TensorBoardLogger starts with."""
+    for folder in folders:
+        files = list(folder.iterdir()) if folder.is_dir() else []
+        if not all(path.name.startswith("events.out.tfevents.") for path in files):
+            continue
+        for path in files:
+            path.unlink()
+        with suppress(OSError):  # another run may be using the parent
+            folder.rmdir()
+            folder.parent.rmdir()
+
+
+def newest_to_continue(root: Path, current: dict[str, Any]) -> tuple[Path | None, str]:
+    """Return the furthest checkpoint of the newest run under `root` that `current` may continue; None without one.
+
+    The second value is the reason why the newest run of all cannot be continued; empty without such a run.
     """
     reason = ""
     for folder in run_folders(root):
-        path = folder / "checkpoints" / "last.ckpt"
-        if not path.is_file():
-            continue
-        try:
-            checkpoint.check_continues(checkpoint.read(path)["dasc"], current)
-        except UserError as error:
-            reason = reason or f"{folder.name}: {error}"
-            continue
-        return path, ""
+        path, why = _furthest(folder / CHECKPOINTS, current)
+        if path is not None:
+            return path, ""
+        reason = reason or (f"{folder.name}: {why}" if why else "")
     return None, reason
+
+
+def _furthest(folder: Path, current: dict[str, Any]) -> tuple[Path | None, str]:
+    """Return the checkpoint in `folder` with the most progress that `current` may continue, or None and the reason."""
+    found: list[tuple[Progress, Path]] = []
+    reason = ""
+    for path in _candidates(folder):
+        try:
+            read = checkpoint.read(path, mmap=True)
+            checkpoint.check_complete(read, path)
+            checkpoint.check_continues(read["dasc"], current)
+        except UserError as error:
+            reason = reason or str(error)
+        else:
+            found.append((_progress(read), path))
+    return max(found, key=lambda one: one[0])[1] if found else None, reason
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Return last.ckpt, then the files of other callbacks, such as ModelCheckpoint, that are not older than it."""
+    last = folder / "last.ckpt"
+    exists = last.is_file()
+    oldest = last.stat().st_mtime_ns if exists else 0
+    others = [path for path in sorted(folder.glob("[!.]*.ckpt")) if path.is_file() and not is_own_name(path.stem)]
+    return [last] * exists + [path for path in others if path.stat().st_mtime_ns >= oldest]
+
+
+def progress(path: Path) -> Progress:
+    """Return how far a checkpoint is.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    return _progress(checkpoint.read(path, mmap=True))
+
+
+def _progress(read: dict[str, Any]) -> Progress:
+    return int(read["dasc"]["epochs_done"]), int(read.get("global_step", 0))
 
 
 def newest_with(root: Path, name: str, network: dict[str, Any]) -> Path:
@@ -41,7 +143,7 @@ def newest_with(root: Path, name: str, network: dict[str, Any]) -> Path:
         UserError: No run has one.
     """
     for folder in run_folders(root):
-        path = folder / "checkpoints" / f"{name}.ckpt"
+        path = folder / CHECKPOINTS / f"{name}.ckpt"
         if path.is_file() and checkpoint.read(path)["dasc"]["network"] == network:
             return path
     raise UserError(
@@ -49,10 +151,26 @@ def newest_with(root: Path, name: str, network: dict[str, Any]) -> Path:
     )
 
 
-def folder_of(path: Path) -> Path | None:
-    """Return the run folder that a `last.ckpt` continues in; None where `path` is another file."""
-    inside = path.name == "last.ckpt" and path.parent.name == "checkpoints" and path.parent.parent.parent.name == LOGS
-    return path.parent.parent if inside else None
+def folder_to_continue(path: Path, root: Path) -> Path | None:
+    """Return the run folder in which a run resumed from the checkpoint `path` writes; None stands for a new folder.
+
+    It is the folder of the checkpoint for a last.ckpt, and for another file if that run is under `root` and its
+    last.ckpt is not further than the file: a resumed run does not replace later epochs.
+    """
+    path = path.absolute()
+    folder = path.parent.parent
+    if path.parent.name != CHECKPOINTS or folder.parent.name != LOGS:
+        return None
+    if path.name == "last.ckpt":
+        return folder
+    if os.path.realpath(folder.parent) != os.path.realpath(root / LOGS):
+        return None  # such as the run whose last stage a job of a study starts from
+    last = folder / CHECKPOINTS / "last.ckpt"
+    try:
+        behind = last.is_file() and progress(path) < progress(last)
+    except UserError:  # an unreadable last.ckpt may be further
+        return None
+    return None if behind else folder
 
 
 def checkpoint_in(path: str | Path) -> Path:
@@ -66,7 +184,7 @@ def checkpoint_in(path: str | Path) -> Path:
         return path
     root = path.parent if path.name == LOGS else path
     for folder in (path, *run_folders(root)):
-        best = folder / "checkpoints" / "best.ckpt"
+        best = folder / CHECKPOINTS / "best.ckpt"
         if best.is_file():
             return best
     raise UserError(

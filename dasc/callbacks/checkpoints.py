@@ -2,18 +2,21 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from dasc.callbacks.files import write_whole
 from dasc.callbacks.report import StageReport
 from dasc.callbacks.run import run_folder
+from dasc.errors import UserError
 from dasc.modules import epoch_is_complete
+from dasc.runs import CHECKPOINTS, is_own_name
 from dasc.stages import Stages
 
 
@@ -54,7 +57,7 @@ class StageCheckpoint(Checkpoint):
         """Save the epoch, unless it is cut short."""
         if self._folder is None or not epoch_is_complete(trainer):
             return
-        folder = self._folder / "checkpoints"
+        folder = self._folder / CHECKPOINTS
         new, last = folder / "new.ckpt", folder / "last.ckpt"
         trainer.save_checkpoint(new, weights_only=False)
         if trainer.is_global_zero:
@@ -74,3 +77,39 @@ class StageCheckpoint(Checkpoint):
             if k + 1 == len(self._stages):
                 names.append("best")
         return names
+
+
+def set_checkpoint_folder(callbacks: Iterable[Callback], folder: Path) -> None:
+    """Let each ModelCheckpoint without a dirpath save into `folder`.
+
+    Raises:
+        UserError: One would replace a checkpoint of dasc.
+    """
+    check_names(callbacks)
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = os.path.realpath(folder)  # absolute, as Lightning does: compared on resume
+
+
+def check_names(callbacks: Iterable[Callback]) -> None:
+    """Refuse a ModelCheckpoint that would replace a checkpoint of dasc.
+
+    Raises:
+        UserError: Its dirpath is the run's checkpoints/ folder, and its file has a name that dasc uses.
+    """
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            for name in filter(is_own_name, _file_names(callback)):
+                raise UserError(
+                    f"ModelCheckpoint would replace checkpoints/{name}.ckpt, which dasc saves itself: "
+                    "omit save_last, or give it another filename or a dirpath"
+                )
+
+
+def _file_names(callback: ModelCheckpoint) -> list[str]:
+    """Return the names of the files of epoch 1 and step 1, without .ckpt."""
+    patterns = [callback.filename] if callback.save_top_k != 0 or callback.save_on_exception else []
+    patterns += [callback.CHECKPOINT_NAME_LAST] if callback.save_last else []
+    one = torch.tensor(1)
+    names = [callback.format_checkpoint_name({"epoch": one, "step": one}, pattern) for pattern in patterns]
+    return [name.removesuffix(callback.FILE_EXTENSION) for name in names]

@@ -1,0 +1,58 @@
+"""Lightning's Trainer with a run folder that does not depend on the loggers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+from dasc import loggers, runs
+from dasc.callbacks.checkpoints import set_checkpoint_folder
+
+
+class RunTrainer(Trainer):
+    """Lightning's Trainer whose `log_dir` is the run folder during `in_run_folder`."""
+
+    run_folder: Path | None = None
+    """The run folder; in processes other than the first, known after the first access to `log_dir`."""
+
+    _is_agreed = False
+
+    @contextmanager
+    def in_run_folder(self, root: Path, folder: Path | None, resumed: runs.Progress | None) -> Iterator[None]:
+        """Train in a run folder; call it on all processes, and only the first one makes folders.
+
+        A folder made here is removed again if the training fails before it writes into it. A fast_dev_run has none.
+
+        Args:
+            root: A new run gets lightning_logs/version_N in it.
+            folder: The run folder of the run that is resumed; None for a new run.
+            resumed: The progress of that run's checkpoint.
+        """
+        if getattr(self, "fast_dev_run", False) or not self.is_global_zero:
+            yield
+            return
+        made = runs.reserve(root, loggers.parents(self.loggers)) if folder is None else []
+        self.run_folder = made[0] if folder is None else folder
+        try:
+            loggers.name_after(self.loggers, self.run_folder)
+            loggers.start(self.loggers, resumed)
+            yield
+        except BaseException:
+            runs.release(made)
+            raise
+
+    @property
+    def log_dir(self) -> str | None:
+        """The run folder; without one, Lightning's folder. All processes must make the first access."""
+        if not self._is_agreed:
+            self._agree()
+        return super().log_dir if self.run_folder is None else str(self.run_folder)
+
+    def _agree(self) -> None:
+        """Send the run folder to all processes. Lightning gets log_dir before it makes loggers and runs setup hooks."""
+        self.run_folder = self.strategy.broadcast(self.run_folder)
+        self._is_agreed = True
+        if self.run_folder is not None:
+            loggers.name_after(self.loggers, self.run_folder)
+            set_checkpoint_folder(self.checkpoint_callbacks, self.run_folder / runs.CHECKPOINTS)

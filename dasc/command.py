@@ -35,6 +35,7 @@ from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.help import Commands, parser_kwargs
 from dasc.modules import Classifier, DistilledClassifier, InitFrom, start_from, trainer_settings
+from dasc.optimizer import Parser, check_learning_rate
 from dasc.plan import epoch_of, print_plan
 from dasc.stages import Stages
 from dasc.teacher_report import report
@@ -144,6 +145,7 @@ class Command(LightningCLI):
             )
         if config.data.init_args.get("magnitude", "none") != "none":
             raise UserError("data.magnitude is set by the table: write it in the column magnitude of stages")
+        check_learning_rate(config.model)
         if self.subcommand == "plan":  # these could write files, or ask for a device, as they are made
             for name in ("callbacks", "logger", "plugins", "profiler", "strategy"):
                 config.trainer[name] = None
@@ -282,6 +284,7 @@ _CLI: dict[str, Any] = {
     "model_class": Classifier,
     "datamodule_class": ImageData,
     "trainer_class": Commands,
+    "parser_class": Parser,
     "subclass_mode_model": True,
     "subclass_mode_data": True,
     "auto_configure_optimizers": False,

@@ -4,8 +4,10 @@ import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from dasc.data import ImageData
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
@@ -13,6 +15,9 @@ from dasc.networks import Count, count, describe_network, macs_per_weight, set_a
 from dasc.seeding import run_seed
 from dasc.sparsity import Scope
 from dasc.stages import Stage
+
+_IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
+"""Settings of an optimizer that select an implementation, not another update."""
 
 
 class Epoch(NamedTuple):
@@ -142,8 +147,16 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
         "module": f"{type(module).__name__}{pruned}{skipped}",
         **_teacher(module),
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
-        "run": f"batch size {data.batch_size}, {module.recipe()['optimizer']['class']}, seed {run_seed()}",
+        "optimizer": _optimizer(module),
+        "run": f"batch size {data.batch_size}, seed {run_seed()}",
     }
+
+
+def _optimizer(module: Classifier) -> str:
+    """Return the class and all settings of the optimizer, without implementation switches that are off."""
+    optimizer = module.optimizer([nn.Parameter(torch.zeros(1))])
+    shown = (f"{name} {value}" for name, value in optimizer.defaults.items() if value or name not in _IMPLEMENTATION)
+    return f"{type(optimizer).__name__} ({', '.join(shown)})"
 
 
 def _teacher(module: Classifier) -> dict[str, str]:

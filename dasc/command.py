@@ -28,8 +28,11 @@ from dasc.callbacks import (
     StageProgressBar,
     StageReport,
     Timing,
+    WeightEMA,
 )
 from dasc.callbacks.checkpoints import check_names
+from dasc.callbacks.averaging import averaging_of, weights_of
+from dasc.callbacks.refused import check_callbacks, class_of
 from dasc.callbacks.report import show
 from dasc.data import ImageData
 from dasc.errors import UserError
@@ -146,15 +149,20 @@ class Command(LightningCLI):
         if config.data.init_args.get("magnitude", "none") != "none":
             raise UserError("data.magnitude is set by the table: write it in the column magnitude of stages")
         check_learning_rate(config.model)
+        given = _as_list(config.trainer.callbacks)
+        if self.subcommand in ("fit", "plan"):
+            check_callbacks(map(class_of, given))
         if self.subcommand == "plan":  # these could write files, or ask for a device, as they are made
             for name in ("callbacks", "logger", "plugins", "profiler", "strategy"):
                 config.trainer[name] = None
+            config.trainer.callbacks = [one for one in given if issubclass(class_of(one), WeightEMA)] or None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer of this run, in the folder of the run that it continues."""
         config = self.config_init[self.subcommand]
         self.root = Path(os.path.expandvars(config.trainer.default_root_dir or ".")).expanduser()
         if self.subcommand in ("fit", "plan"):
+            self.model.averaging = averaging_of(_as_list(config.trainer.callbacks))
             self.model.prepare(self.datamodule)
         self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
         self.epochs_done, self.rows = self._progress()
@@ -181,6 +189,7 @@ class Command(LightningCLI):
         if self.ckpt_path is not None and self.epochs_done >= self.model.stages.total_epochs:
             print(f"{self.ckpt_path} has all {self.epochs_done} epochs of its table behind it")
             show(self.rows, self.ckpt_path.parent.parent)
+            print(f"It holds {weights_of(self.model.averaging)}")
             return
         resumed = None if self.ckpt_path is None or self.folder is None else runs.progress(self.ckpt_path)
         assert isinstance(self.trainer, Commands)
@@ -198,7 +207,8 @@ class Command(LightningCLI):
         epoch = epoch_of(datamodule.counts()["train"], datamodule.batch_size, limit, trainer.accumulate_grad_batches)
         print_plan(model, datamodule, epoch)
         if self.ckpt_path is not None:
-            print(f"{self.ckpt_path} has {self.epochs_done} epochs behind it")
+            held = weights_of(model.averaging)
+            print(f"{self.ckpt_path} has {self.epochs_done} epochs behind it; it holds {held}")
 
     def teacher_report(self, **kwargs: Any) -> None:
         """Set several teachers side by side."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from dasc.callbacks.averaging import weights_of
 from dasc.data import ImageData
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.networks import Count, count, describe_network, macs_per_weight, set_auxiliary_blocks, short
@@ -140,6 +141,7 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
     size = "x".join(map(str, data.image_size))
     images = ", ".join(f"{number:,} {name}" for name, number in data.counts().items())
     pruned = f", pruned with scope {module.scope}" if isinstance(module, PrunedClassifier) else ""
+    averaged = f", {weights_of(module.averaging)}" if module.averaging else ""
     skipped = f" but for {', '.join(module.skip)}" if isinstance(module, PrunedClassifier) and module.skip else ""
     return {
         "network": f"{type(module.network).__name__} ({arguments}): {sizes.layers} layers, "
@@ -149,6 +151,7 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
         "optimizer": _optimizer(module),
         "run": f"batch size {data.batch_size}, seed {run_seed()}",
+        "run": f"batch size {data.batch_size}, {module.recipe()['optimizer']['class']}, seed {run_seed()}{averaged}",
     }
 
 

@@ -153,6 +153,18 @@ class Stages:
         """Whether `epoch` is the last of a stage."""
         return epoch + 1 in self.starts or epoch + 1 == self.total_epochs
 
+    def changes_network_at(self, epoch: int) -> bool:
+        """Whether `epoch` is the first of a stage with other sparsity or fewer auxiliary blocks than the one before.
+
+        Before the first stage, the network is not pruned.
+        """
+        if not self.starts_at(epoch):
+            return False
+        k = self.stage_at(epoch)
+        row = self.rows[k]
+        before = self.rows[k - 1] if k > 0 else replace(row, sparsity=0.0)
+        return (row.sparsity, row.auxiliary) != (before.sparsity, before.auxiliary)
+
     def magnitude(self, epoch: int) -> Magnitude:
         """Return M during `epoch`: constant, or floor(a + (b - a) e / (E - 1) + 1/2) in epoch e of a stage of E."""
         k = self.stage_at(epoch)

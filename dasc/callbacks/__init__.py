@@ -1,6 +1,7 @@
 """What happens as a run goes through its stages, and what it leaves."""
 
 from dasc.callbacks.auxiliary import DropAuxiliaryLayers
+from dasc.callbacks.averaging import WeightEMA
 from dasc.callbacks.board import Board
 from dasc.callbacks.checkpoints import AtomicCheckpointIO, StageCheckpoint
 from dasc.callbacks.images import AugmentedImages
@@ -27,4 +28,5 @@ __all__ = (
     "StageProgressBar",
     "StageReport",
     "Timing",
+    "WeightEMA",
 )

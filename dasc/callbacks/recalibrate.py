@@ -33,7 +33,7 @@ class RecalibrateBatchNorm(Callback):
         """Recalibrate where a stage starts with another network than the one before it had."""
         assert isinstance(pl_module, Classifier)
         self._used = 0
-        if pl_module.recalibrate and self._changes_at(trainer.current_epoch):
+        if pl_module.recalibrate and self._stages.changes_network_at(trainer.current_epoch):
             # dropout draws as after a resume
             torch.manual_seed(mix(Stream.RECALIBRATION, run_seed(), trainer.current_epoch, trainer.global_rank))
             self._used = recalibrate(pl_module.network, islice(_batches(trainer), pl_module.recalibrate), trainer)
@@ -51,16 +51,6 @@ class RecalibrateBatchNorm(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
         self._used = state_dict["used"]
-
-    def _changes_at(self, epoch: int) -> bool:
-        if not self._stages.starts_at(epoch):
-            return False
-        stage = self._stages.stage_at(epoch)
-        row = self._stages[stage]
-        if stage == 0:
-            return row.sparsity > 0
-        before = self._stages[stage - 1]
-        return (row.sparsity, row.auxiliary) != (before.sparsity, before.auxiliary)
 
 
 @torch.no_grad()

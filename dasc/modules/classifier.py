@@ -70,6 +70,8 @@ class Classifier(LightningModule):
         self._means = EpochMeans()
         self._logged: dict[str, float] = {}
         self._validation: dict[str, Any] = {}
+        self.averaging: dict[str, Any] | None = None
+        """Settings of the weight average of the training; set by `WeightEMA`, None without it."""
         self._diagnostics: Diagnostics | None = None
         self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": MeanMetric()}, prefix="val/")
         self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": MeanMetric()}, prefix="test/")
@@ -227,6 +229,7 @@ class Classifier(LightningModule):
             "optimizer": {"class": type(optimizer).__name__} | {k: _plain(v) for k, v in settings.items()},
             "label_smoothing": self.label_smoothing,
             "recalibrate": self.recalibrate,
+            "averaging": self.averaging,
         }
 
     def describe(self) -> dict[str, Any]:
@@ -261,6 +264,7 @@ class Classifier(LightningModule):
             "stage": self.stages.stage_at(at.epoch),
             "auxiliary": auxiliary_blocks(self.network),
             "performance": performance,
+            "weights": "averaged" if "current_model_state" in checkpoint else "trained",
         }
         if not at.closed:
             state["unfinished"] = at._asdict() | {

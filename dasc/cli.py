@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Sequence
 
 from lightning.pytorch.cli import ArgsType
+from lightning.pytorch.utilities import rank_zero_only
 
 from dasc.command import Command, run
 from dasc.messages import sentence
+from dasc.stopping import STATUS, StoppedError
 from dasc.study.command import study
 from dasc.study.options import COMMANDS
 
@@ -22,6 +24,12 @@ def main(args: ArgsType = None) -> None:
             study(given[1:])
         else:
             run(args)
+    except StoppedError as stop:
+        rank_zero_only(print)(f"{_command(given)}: {stop.message}", file=sys.stderr)
+        raise
+    except KeyboardInterrupt:
+        print(f"{_command(given)}: interrupted before the training started", file=sys.stderr)
+        sys.exit(STATUS["Ctrl-C"])
     except Exception as error:
         mistake = sentence(error)
         if mistake is None:
@@ -42,6 +50,8 @@ def _quiet() -> None:
     """Hide what no user of dasc can act on."""
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)  # Lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # resident data sets have none
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # of a resumed run
+    warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed.*")  # metrics are reduced
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not record.getMessage().startswith("💡")
     )

@@ -1,9 +1,10 @@
 """The commands that train and score: LightningCLI with the table of stages."""
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import Namespace
@@ -12,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from dasc import checkpoint, loggers, runs
 from dasc.callbacks import (
@@ -27,11 +29,12 @@ from dasc.callbacks import (
     StageCheckpoint,
     StageProgressBar,
     StageReport,
+    StopNotFinite,
     Timing,
     WeightEMA,
 )
-from dasc.callbacks.checkpoints import check_names
 from dasc.callbacks.averaging import averaging_of, weights_of
+from dasc.callbacks.checkpoints import check_names
 from dasc.callbacks.refused import check_callbacks, class_of
 from dasc.callbacks.report import show
 from dasc.data import ImageData
@@ -39,9 +42,11 @@ from dasc.errors import UserError
 from dasc.help import Commands, parser_kwargs
 from dasc.modules import Classifier, DistilledClassifier, InitFrom, start_from, trainer_settings
 from dasc.optimizer import Parser, check_learning_rate
-from dasc.plan import epoch_of, print_plan
+from dasc.plan import Epoch, epoch_of, print_plan
 from dasc.stages import Stages
+from dasc.stopping import StoppedError, describe_stop, exit_status_of_signals, stop_reason
 from dasc.teacher_report import report
+from dasc.trainer_rules import check_device, check_trainer
 
 
 def _parse_stages(given: Any) -> Stages:
@@ -151,6 +156,7 @@ class Command(LightningCLI):
         check_learning_rate(config.model)
         given = _as_list(config.trainer.callbacks)
         if self.subcommand in ("fit", "plan"):
+            check_trainer(config.trainer)
             check_callbacks(map(class_of, given))
         if self.subcommand == "plan":  # these could write files, or ask for a device, as they are made
             for name in ("callbacks", "logger", "plugins", "profiler", "strategy"):
@@ -171,6 +177,7 @@ class Command(LightningCLI):
             start_from(self.model, config.init_from)
         if self.subcommand == "plan":
             self.datamodule.check_batch_size(_processes(config.trainer))
+            self._epoch()
             return Commands.__new__(Commands)  # not set up: a plan asks for no device
         trainer = super().instantiate_trainer(
             max_epochs=self.model.stages.total_epochs,
@@ -179,8 +186,10 @@ class Command(LightningCLI):
             plugins=[*_as_list(config.trainer.plugins), AtomicCheckpointIO()],
             **kwargs,
         )
+        check_device(config.trainer, trainer)
         if self.subcommand == "fit" and trainer.local_rank == 0:  # the others wait until the first has downloaded
             self.datamodule.check_batch_size(trainer.world_size)
+            self._epoch()
             self.datamodule.load()
         return trainer
 
@@ -192,9 +201,24 @@ class Command(LightningCLI):
             print(f"It holds {weights_of(self.model.averaging)}")
             return
         resumed = None if self.ckpt_path is None or self.folder is None else runs.progress(self.ckpt_path)
-        assert isinstance(self.trainer, Commands)
-        with self.trainer.in_run_folder(self.root, self.folder, resumed):
-            self.trainer.fit(model, **kwargs)
+        trainer = self.trainer
+        assert isinstance(trainer, Commands)
+        try:
+            with trainer.in_run_folder(self.root, self.folder, resumed), exit_status_of_signals():
+                trainer.fit(model, **kwargs)
+        except StoppedError as stop:
+            raise StoppedError(stop.signal, self._describe_stop(stop.signal)) from None
+        if self.model.epochs_done < self.model.stages.total_epochs and not self.config["fit"].trainer.fast_dev_run:
+            rank_zero_only(print)(self._describe_stop(stop_reason(trainer)))
+
+    def _describe_stop(self, reason: str) -> str:
+        saved = self.config[self.subcommand].trainer.enable_checkpointing is not False
+        return describe_stop(reason, self.model.stages, self.model.epochs_done, self.words, saved)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Keep the arguments for the command that resumes the run."""
+        self.words = sys.argv[1:] if args is None else list(map(str, cast(Sequence[str], args)))
+        super().parse_arguments(parser, args)
 
     def predict(self, model: LightningModule, **kwargs: Any) -> None:
         """Write predictions.csv; the probabilities of all classes are not kept."""
@@ -202,10 +226,7 @@ class Command(LightningCLI):
 
     def plan(self, model: Classifier, datamodule: ImageData, **kwargs: Any) -> None:
         """Print the plan of a run, and how far the run is that is continued."""
-        trainer = self.config[self.subcommand].trainer
-        limit = trainer.overfit_batches or trainer.limit_train_batches
-        epoch = epoch_of(datamodule.counts()["train"], datamodule.batch_size, limit, trainer.accumulate_grad_batches)
-        print_plan(model, datamodule, epoch)
+        print_plan(model, datamodule, self._epoch())
         if self.ckpt_path is not None:
             held = weights_of(model.averaging)
             print(f"{self.ckpt_path} has {self.epochs_done} epochs behind it; it holds {held}")
@@ -248,6 +269,21 @@ class Command(LightningCLI):
         recorded = checkpoint.read(self.ckpt_path)["dasc"]
         return recorded["epochs_done"], recorded.get("rows", [])
 
+    def _epoch(self) -> Epoch:
+        """Return what an epoch takes.
+
+        Raises:
+            UserError: The trainer's limits leave no batch of it.
+        """
+        trainer, images = self.config[self.subcommand].trainer, self.datamodule.counts()["train"]
+        limit = trainer.overfit_batches or trainer.limit_train_batches
+        epoch = epoch_of(images, self.datamodule.batch_size, limit, trainer.accumulate_grad_batches)
+        if epoch.steps == 0:
+            name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
+            batches = images // self.datamodule.batch_size
+            raise UserError(f"trainer.{name} must leave one of the {batches} batches of an epoch, got {limit}")
+        return epoch
+
     def _current(self) -> dict[str, Any]:
         settings = trainer_settings(self.config[self.subcommand].trainer)
         current: dict[str, Any] = self.model.describe()
@@ -274,7 +310,7 @@ class Command(LightningCLI):
         check_names(given)
         stages = self.model.stages
         report = StageReport(stages)
-        ours: list[Callback] = [DropAuxiliaryLayers(stages)]
+        ours: list[Callback] = [StopNotFinite(stages), DropAuxiliaryLayers(stages)]
         ours += [L1Pruning(stages)] if self.model.prunes else []
         ours += [MagnitudeDecay(stages), RecalibrateBatchNorm(stages), Timing(stages), report]
         ours += [SelectionReport()] if isinstance(self.model, DistilledClassifier) else []

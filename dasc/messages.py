@@ -11,10 +11,13 @@ from torch import nn
 from dasc.data import ImageData
 from dasc.errors import UserError, one_of
 from dasc.modules import Classifier
+from dasc.stopping import StoppedError
 
 
 def sentence(error: BaseException) -> str | None:
     """Return what the user got wrong, in one sentence; None where the error is none of theirs."""
+    if isinstance(error, StoppedError):
+        return error.message
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, UserError):

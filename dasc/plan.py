@@ -150,8 +150,7 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
         **_teacher(module),
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
         "optimizer": _optimizer(module),
-        "run": f"batch size {data.batch_size}, seed {run_seed()}",
-        "run": f"batch size {data.batch_size}, {module.recipe()['optimizer']['class']}, seed {run_seed()}{averaged}",
+        "run": f"batch size {data.batch_size}, seed {run_seed()}{averaged}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Runs resumed from checkpoints that Lightning's ModelCheckpoint saved within an epoch: bit for bit as uninterrupted."""
+"""Runs resumed from checkpoints within an epoch end bit for bit as uninterrupted ones."""
 
 from pathlib import Path
 from typing import Any

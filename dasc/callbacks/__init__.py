@@ -4,6 +4,7 @@ from dasc.callbacks.auxiliary import DropAuxiliaryLayers
 from dasc.callbacks.averaging import WeightEMA
 from dasc.callbacks.board import Board
 from dasc.callbacks.checkpoints import AtomicCheckpointIO, StageCheckpoint
+from dasc.callbacks.finite import StopNotFinite
 from dasc.callbacks.images import AugmentedImages
 from dasc.callbacks.magnitude import MagnitudeDecay
 from dasc.callbacks.predictions import PredictionWriter
@@ -27,6 +28,7 @@ __all__ = (
     "StageCheckpoint",
     "StageProgressBar",
     "StageReport",
+    "StopNotFinite",
     "Timing",
     "WeightEMA",
 )

@@ -44,13 +44,13 @@ class RecalibrateBatchNorm(Callback):
         if self._used:
             log_epoch(pl_module, "recalibration_batches", float(self._used))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the end of an epoch that is resumed within needs."""
-        return {"used": self._used}
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what the end of an epoch needs that is resumed within."""
+        checkpoint.setdefault("dasc", {})["recalibration_batches"] = self._used
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-        self._used = state_dict["used"]
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore it."""
+        self._used = checkpoint["dasc"].get("recalibration_batches", 0)
 
 
 @torch.no_grad()

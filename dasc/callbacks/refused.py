@@ -1,16 +1,38 @@
-"""Callbacks of Lightning that contradict the table of stages."""
+"""Callbacks of Lightning that a training refuses; docs/trainer.md lists them with those that work."""
 
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    OnExceptionCheckpoint,
+    SpikeDetection,
+    StochasticWeightAveraging,
+    Timer,
+    WeightAveraging,
+)
 
 from dasc.callbacks.averaging import WeightEMA
 from dasc.errors import UserError
 
 REFUSED: dict[type[Callback], str] = {
+    BaseFinetuning: "it adds parameter groups that have no learning rate in the table of stages: "
+    "freeze weights in the network's constructor",
+    BatchSizeFinder: "data.batch_size is part of the recipe: set it",
+    GradientAccumulationScheduler: "it changes the number of images per optimizer step: "
+    "set trainer.accumulate_grad_batches",
+    LearningRateFinder: "the table of stages sets the learning rate: set model.optimizer.lr or the column lr",
+    OnExceptionCheckpoint: "a later run would resume from its file without being told to: "
+    "last.ckpt holds the last complete epoch, and ModelCheckpoint saves within epochs",
+    SpikeDetection: "it waits for the device at every step, and its batch numbers mean nothing in shuffled epochs: "
+    "a run stops by itself when its loss is not finite",
+    Timer: "it cannot be saved in config.yaml: set trainer.max_time",
     WeightAveraging: "it averages pruning masks and fails when blocks are dropped: "
     "use WeightEMA, which keeps masks and restarts at stage boundaries",
     StochasticWeightAveraging: "it replaces the learning rate of stages and averages across stage boundaries: "

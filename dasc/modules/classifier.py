@@ -67,6 +67,8 @@ class Classifier(LightningModule):
         self.label_smoothing = label_smoothing
         self.recalibrate = recalibrate
         self.compile_network = compile
+        self.epochs_done = 0
+        """Complete epochs of the training."""
         self._means = EpochMeans()
         self._logged: dict[str, float] = {}
         self._validation: dict[str, Any] = {}
@@ -115,6 +117,10 @@ class Classifier(LightningModule):
         loss = F.cross_entropy(logits.float(), targets_of(batch), label_smoothing=self.label_smoothing)
         return {"loss": loss, "accuracy": hits(logits, targets_of(batch)).mean()}
 
+    def on_train_start(self) -> None:
+        """Count the epochs before a resumed one."""
+        self.epochs_done = self.current_epoch
+
     def on_train_epoch_start(self) -> None:
         """Set the learning rate of the epoch, and start its means."""
         self._means.reset()
@@ -158,6 +164,7 @@ class Classifier(LightningModule):
         """Log the epoch."""
         if not epoch_is_complete(self.trainer):
             return
+        self.epochs_done = self.current_epoch + 1
         self.log_epoch({f"train/{name}": mean for name, mean in self.train_means().items()})
         self.log_epoch({f"val/{name}": value for name, value in self.validation().items()})
         self.log_epoch({"lr": float(self._stage_lr().lrs(0)[0])})

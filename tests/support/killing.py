@@ -34,3 +34,26 @@ def _write_a_little(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
     file.write(bytes(1000))
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SignalAt(Callback):
+    """Sends a signal to the process just before optimizer step `step` (from 0)."""
+
+    def __init__(self, step: int, name: str) -> None:
+        self.step = step
+        self.number = signal.Signals[name]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step and trainer.is_global_zero:
+            os.kill(os.getpid(), self.number)
+
+
+class StopAt(Callback):
+    """Asks the trainer to stop just before optimizer step `step` (from 0)."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            trainer.should_stop = True

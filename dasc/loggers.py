@@ -67,8 +67,8 @@ def start(loggers: Iterable[Logger], resumed: Progress | None) -> None:
     for logger in _file_loggers(loggers):
         if isinstance(logger, CSVLogger):
             _start_csv(logger, resumed)
-        elif resumed is not None:
-            logger._kwargs.setdefault("purge_step", resumed[0])
+        elif resumed is not None and logger._kwargs.get("purge_step") is None:  # None in a logger of the config
+            logger._kwargs["purge_step"] = resumed[0]
 
 
 def _start_csv(logger: CSVLogger, resumed: Progress | None) -> None:

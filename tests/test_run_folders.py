@@ -254,7 +254,8 @@ def test_weights_alone_are_refused_in_one_sentence(tiny: Path, capsys: pytest.Ca
     assert "has no optimizer state" in refused(["fit", "--config", str(tiny), *SHORT, f"--ckpt_path={path}"], capsys)
 
 
-CURRENT: dict[str, Any] = {"network": {}, "data": {}, "recipe": {}, "seed": 0, "stages": [{"epochs": 9}]}
+CURRENT: dict[str, Any] = {"network": {}, "data": {}, "recipe": {}, "trainer": {}, "seed": 0}
+CURRENT["stages"] = [{"epochs": 9}]
 
 
 def save(root: Path, name: str, epochs: int, step: int, age: int = 0, **changed: Any) -> Path:

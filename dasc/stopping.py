@@ -51,8 +51,10 @@ def exit_status_of_signals() -> Iterator[None]:
 def stop_reason(trainer: Trainer) -> str:
     """Return what made a trainer stop without a signal."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Timer) and (callback.time_remaining() or 1.0) <= 0:
-            return "trainer.max_time"
+        if isinstance(callback, Timer):
+            remaining = callback.time_remaining()
+            if remaining is not None and remaining <= 0:
+                return "trainer.max_time"
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
             return f"EarlyStopping on {callback.monitor}"
     return "a callback (trainer.should_stop)"

@@ -75,8 +75,8 @@ class Classifier(LightningModule):
         self.averaging: dict[str, Any] | None = None
         """Settings of the weight average of the training; set by `WeightEMA`, None without it."""
         self._diagnostics: Diagnostics | None = None
-        self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": MeanMetric()}, prefix="val/")
-        self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": MeanMetric()}, prefix="test/")
+        self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": _loss_metric()}, prefix="val/")
+        self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": _loss_metric()}, prefix="test/")
         self.test_ece = MulticlassCalibrationError(int(getattr(network, "num_classes", 2)), n_bins=15)
 
     def _check_table(self, stages: Stages) -> None:
@@ -309,6 +309,10 @@ class Classifier(LightningModule):
     def load_epoch_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what `epoch_state` returned."""
         self._means.load(state["means"], self.trainer.strategy.root_device)
+
+
+def _loss_metric() -> MeanMetric:
+    return MeanMetric(nan_strategy="disable")  # by default, NaN is left out of the mean
 
 
 def _check_loads(loaded: dict[str, Any], current: dict[str, Any], continues: bool) -> None:

@@ -45,7 +45,8 @@ class Scorer:
     @torch.no_grad()
     def test(self, network: nn.Module) -> dict[str, float]:
         """Return accuracy (0 to 1), negative log-likelihood and calibration error (15 bins) on the test images."""
-        accuracy, nll = MeanMetric().to(self._device), MeanMetric().to(self._device)
+        accuracy = MeanMetric().to(self._device)
+        nll = MeanMetric(nan_strategy="disable").to(self._device)
         ece = MulticlassCalibrationError(self._data.num_classes, n_bins=15).to(self._device)
         network = network.to(self._device).eval()
         for batch in self._batches("test"):
@@ -58,7 +59,7 @@ class Scorer:
     @torch.no_grad()
     def augmented_loss(self, network: nn.Module, magnitude: int, draws: int) -> float:
         """Return the mean cross entropy on the validation images under fixed draws of RandAugment at a magnitude."""
-        loss = MeanMetric().to(self._device)
+        loss = MeanMetric(nan_strategy="disable").to(self._device)
         network = network.to(self._device).eval()
         for batch in self._batches("val"):
             for draw in range(draws):

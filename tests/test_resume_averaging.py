@@ -45,7 +45,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
         for key in ("state_dict", "current_model_state"):
             assert a[key].keys() == b[key].keys()
             assert all(torch.equal(value, b[key][name]) for name, value in a[key].items()), (path.stem, key)
-        assert a["callbacks"]["WeightEMA"] == b["callbacks"]["WeightEMA"]
+        assert a["averaging_state"] == b["averaging_state"]
 
 
 @pytest.mark.parametrize("step", KILLS)
@@ -82,12 +82,13 @@ def test_the_zeros_in_checkpoints_are_those_of_the_table(run: str, request: pyte
 
 
 def test_the_accuracy_in_the_table_is_that_of_last(
-    alone: Path, averaging: Path, capsys: pytest.CaptureFixture[str]
+    alone: Path, averaging: Path, shrinking: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (alone / "stages.csv").open() as file:
         *_, row = csv.DictReader(file)
-    main(["validate", "--config", str(averaging), "--ckpt_path", str(alone / "checkpoints" / "last.ckpt")])
-    assert f"{float(row['val_accuracy_last']):.6f}"[:6] in capsys.readouterr().out
+    for config in (averaging, shrinking):  # with and without WeightEMA
+        main(["validate", "--config", str(config), "--ckpt_path", str(alone / "checkpoints" / "last.ckpt")])
+        assert f"{float(row['val_accuracy_last']):.6f}"[:6] in capsys.readouterr().out
 
 
 def test_a_run_is_resumed_with_its_own_average_only(

@@ -113,6 +113,18 @@ def test_a_rows_learning_rate_and_magnitude_depend_on_that_row_alone() -> None:
     }
 
 
+def test_the_network_changes_with_sparsity_and_blocks_only() -> None:
+    rows = [
+        {"epochs": 2, "auxiliary": 1, "magnitude": 14},
+        {"epochs": 1, "auxiliary": 1, "magnitude": 8},
+        {"epochs": 2},
+        {"epochs": 2, "sparsity": 0.5},
+        {"epochs": 1, "sparsity": 0.5, "lr": 0.01},
+    ]
+    assert [epoch for epoch in range(9) if Stages.parse(rows).changes_network_at(epoch)] == [3, 5]
+    assert [epoch for epoch in range(4) if Stages.parse(rows[3:]).changes_network_at(epoch)] == [0]
+
+
 def test_a_row_without_a_learning_rate_takes_the_optimizers() -> None:
     stages = Stages.parse([{"epochs": 1, "lr": 0.5}, {"epochs": 1}])
     assert [stages.lr(step, 1, default=0.2) for step in (0, 1)] == [0.5, 0.2]

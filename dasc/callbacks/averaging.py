@@ -108,20 +108,17 @@ class WeightEMA(WeightAveraging):
             print(f"Checkpoints (last, best, stage-K) hold {weights_of(self.describe())}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step of the last update and the epoch of the last restart."""
-        return {"latest_update_step": self._latest_update_step, "restart_epoch": self._restart_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the step of the last update and the epoch of the last restart."""
-        self._latest_update_step = state_dict["latest_update_step"]
-        self._restart_epoch = state_dict["restart_epoch"]
+        """Return nothing: with a state here, Lightning warns when a checkpoint is scored without this callback."""
+        return {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Store the average in `state_dict` and the trained weights in `current_model_state`."""
+        """Store the average in `state_dict`, the trained weights in `current_model_state`, and when it was updated."""
         if self._average:
             state = dict(checkpoint["state_dict"])
             checkpoint["current_model_state"] = state | self._trained
             checkpoint["state_dict"] = state | self._average
+            steps = {"latest_update_step": self._latest_update_step, "restart_epoch": self._restart_epoch}
+            checkpoint["averaging_state"] = steps
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the average and the trained weights; to score a checkpoint, its averaged weights are kept."""
@@ -130,6 +127,8 @@ class WeightEMA(WeightAveraging):
         averaged = checkpoint["state_dict"].items()
         device = trainer.strategy.root_device
         self._average = {name: value.to(device) for name, value in averaged if value.is_floating_point()}
+        self._latest_update_step = checkpoint["averaging_state"]["latest_update_step"]
+        self._restart_epoch = checkpoint["averaging_state"]["restart_epoch"]
         pl_module.load_state_dict(checkpoint["current_model_state"], strict=pl_module.strict_loading)
 
     def _use_average(self, module: LightningModule) -> None:

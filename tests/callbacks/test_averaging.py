@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from dasc import checkpoint
@@ -25,6 +26,7 @@ TABLE = [
 ]
 RESTARTS = {0, 2, 3}
 STEPS = 3
+EPOCHS = 6
 
 State = dict[str, Tensor]
 
@@ -64,7 +66,8 @@ class Record(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.steps[-1].append(copied(pl_module))
+        if self.steps:  # not in the rest of an epoch that is resumed
+            self.steps[-1].append(copied(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.save_checkpoint(self.folder / f"{trainer.current_epoch}.ckpt", weights_only=False)
@@ -197,39 +200,25 @@ def test_a_checkpoint_of_any_time_has_both_weights(tmp_path: Path) -> None:
         assert_equal(saved["current_model_state"], record.steps[-1][-1])
 
 
-class SaveAt(Callback):
-    """Saves after optimizer step `step` (from 1)."""
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_an_average_is_resumed_exactly_within_an_epoch(tmp_path: Path) -> None:
+    def ends(ckpt_path: Path | None = None) -> list[State]:
+        saving: dict[str, Any] = {"every_n_train_steps": 1, "save_top_k": -1, "auto_insert_metric_name": False}
+        save = ModelCheckpoint(tmp_path / "kept", "{step}", enable_version_counter=False, **saving)
+        module, record = module_of(Stages.parse(TABLE)), Record(tmp_path)
+        settings: dict[str, Any] = {"limit_val_batches": 1, "enable_checkpointing": True, "last": [record, save]}
+        fit(module, WeightEMA(DECAY), ckpt_path=ckpt_path, **settings)
+        saved = read(tmp_path / f"{EPOCHS - 1}.ckpt")
+        return [saved["state_dict"], saved["current_model_state"], saved["averaging_state"]]
 
-    def __init__(self, step: int, path: Path) -> None:
-        self.step = step
-        self.path = path
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path, weights_only=False)
-
-
-class Resumed(Callback):
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights = copied(pl_module)
-
-
-@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before")
-@pytest.mark.parametrize("epoch", [0, 1, 3, 4])
-def test_an_average_is_resumed_within_an_epoch(epoch: int, tmp_path: Path) -> None:
-    path = tmp_path / "mid.ckpt"
-    step = epoch * STEPS + 2
-    fit(module_of(Stages.parse(TABLE)), WeightEMA(DECAY), last=[SaveAt(step, path)])
-    saved = read(path)
-    module, record, ema = module_of(Stages.parse(TABLE)), Record(tmp_path), WeightEMA(DECAY)
-    record.starts, record.steps = [{}], [[]]
-    after = tmp_path / "after.ckpt"
-    resumed = Resumed()
-    fit(module, ema, last=[resumed, record, SaveAt(step + 1, after)], ckpt_path=path)
-    assert_equal(resumed.weights, saved["current_model_state"])
-    first = next(states for states in record.steps if states)[0]
-    assert not torch.equal(first["network.conv1.weight"], saved["current_model_state"]["network.conv1.weight"])
-    assert_average(read(after)["state_dict"], stepped(floating(saved["state_dict"]), first))
+    whole = ends()
+    assert whole[2] == {"latest_update_step": STEPS * EPOCHS, "restart_epoch": 3}
+    # the first step, the last of a stage, within a stage that restarts the average and after it, the last of all
+    for step in (1, 2 * STEPS, 2 * STEPS + 1, 3 * STEPS + 2, 4 * STEPS + 1, STEPS * EPOCHS):
+        resumed = ends(tmp_path / "kept" / f"{step}.ckpt")
+        assert_equal(resumed[0], whole[0])
+        assert_equal(resumed[1], whole[1])
+        assert resumed[2] == whole[2]
 
 
 def test_a_loaded_network_has_the_averaged_weights(tmp_path: Path) -> None:

@@ -241,3 +241,19 @@ def test_names_to_skip_may_cover_each_other() -> None:
 
 def test_a_network_without_prunable_weights_has_no_masks() -> None:
     assert l1_masks({}, 0.2, "global") == l1_masks({}, 0.2, "layer") == {}
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_pruned_weights_stay_pruned_whatever_their_value_and_the_target(scope: Scope) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(10, 20, generator=generator) for name in "ab"}
+    weights["a"][:, :3] = 0.0  # zeros that are not pruned
+    current = {"a": torch.ones(10, 20, dtype=torch.bool), "b": torch.ones(10, 20, dtype=torch.bool)}
+    current["a"][:4] = False
+    current["b"][:8] = False
+    for sparsity, expected in ((0.0, 240), (0.5, 240), (0.9, 360)):
+        masks = l1_masks(weights, sparsity, scope, current)
+        assert not any(bool((masks[name] & ~current[name]).any()) for name in "ab")
+        off = sum(int((~mask).sum()) for mask in masks.values())
+        # per layer, a has 80 pruned weights and b has 160: 50 % adds 20 to a
+        assert off == expected + (20 if scope == "layer" and sparsity == 0.5 else 0)

@@ -398,5 +398,5 @@ def test_throughput_is_measured(tmp_path: Path) -> None:
     trainer = bare_trainer(max_epochs=1, callbacks=[monitor], logger=logger, log_every_n_steps=1)
     trainer.fit(module(1), datamodule=ImageData("digits"))
     with (Path(logger.log_dir) / "metrics.csv").open() as file:
-        samples = [float(row["train|samples"]) for row in csv.DictReader(file) if row.get("train|samples")]
+        samples = [float(row["train/samples"]) for row in csv.DictReader(file) if row["train/samples"]]
     assert samples[-1] == 8 * 128

@@ -180,3 +180,23 @@ def test_a_drop_goes_with_other_settings(settings: dict[str, Any]) -> None:
     fit(module, DropAuxiliaryLayers(stages), L1Pruning(stages), **settings)
     assert auxiliary_blocks(module.network) == 0
     assert all(bool(p.isfinite().all()) for p in module.parameters())
+
+
+def test_pruned_weights_do_not_return_where_blocks_with_less_sparsity_are_dropped() -> None:
+    stages = Stages.parse([{"epochs": 1, "sparsity": 0.5, "auxiliary": 3}, {"epochs": 1, "sparsity": 0.5}])
+    module = PrunedClassifier(network(), stages, scope="global")
+    own = {name for name in module.masks.by_name() if "auxiliary" not in name}
+    with torch.no_grad():  # the blocks have the largest weights, so that nearly all zeros are in what stays
+        for name, weight in module.network.named_parameters():
+            weight.mul_(100 if "auxiliary" in name else 1)
+    seen: list[dict[str, Tensor]] = []
+
+    class Keep(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append({name: mask.clone() for name, mask in module.masks.by_name().items() if name in own})
+
+    fit(module, DropAuxiliaryLayers(stages), L1Pruning(stages), Keep())
+    first, second = seen
+    off = sum(int((~mask).sum()) for mask in first.values()) / sum(mask.numel() for mask in first.values())
+    assert off > 0.6
+    assert all(torch.equal(first[name], second[name]) for name in own)

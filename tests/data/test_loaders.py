@@ -105,3 +105,36 @@ def test_evaluation_in_one_process_keeps_the_order_of_the_images() -> None:
     assert torch.equal(torch.cat([batch.images for batch in batches]), images.images)
     assert torch.equal(torch.cat([batch.targets for batch in batches]), images.targets)
     assert [batch.number for batch in batches] == [0, 1, 2]
+
+
+def test_a_loader_resumes_within_the_epoch_that_was_interrupted_and_in_no_other() -> None:
+    images = numbered(100)
+    whole, interrupted = training(images, 16, seed=0), training(images, 16, seed=0)
+    interrupted.sampler.set_epoch(2)
+    iterator = iter(interrupted)
+    taken = [next(iterator) for _ in range(4)]
+    assert interrupted.state_dict() == {"epoch": 2, "batches": 4}
+    resumed = training(images, 16, seed=0)
+    resumed.load_state_dict(interrupted.state_dict())
+    rest = epoch_of(resumed, 2)
+    assert [batch.number for batch in rest] == [4, 5]
+    expected = epoch_of(whole, 2)
+    for batch, other in zip([*taken, *rest], expected, strict=True):
+        assert batch.indices.tolist() == other.indices.tolist()
+    assert len(epoch_of(resumed, 2)) == 6  # once only
+    resumed.load_state_dict({"epoch": 2, "batches": 4})
+    assert len(epoch_of(resumed, 3)) == 6
+
+
+def test_a_loader_that_had_returned_all_batches_has_none_left() -> None:
+    loader = training(numbered(64), 16, seed=0)
+    loader.load_state_dict({"epoch": 1, "batches": 4})
+    assert epoch_of(loader, 1) == []
+
+
+def test_a_fixed_order_is_that_of_the_first_epoch() -> None:
+    order = TrainingOrder(64, 16, seed=3, fixed=True)
+    first = torch.cat(TrainingOrder(64, 16, seed=3).batches())
+    for epoch in range(3):
+        order.set_epoch(epoch)
+        assert torch.equal(torch.cat(order.batches()), first)

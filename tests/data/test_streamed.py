@@ -56,6 +56,15 @@ def assert_equal(one: list[Batch], other: list[Batch]) -> None:
             assert torch.equal(x, y)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_epoch_has_the_batches_that_were_left(workers: int, files: FileSet) -> None:
+    whole = epoch_of(training(files, workers), 3)
+    resumed = training(files, workers)
+    resumed.load_state_dict({"epoch": 3, "batches": 1})
+    assert_equal(epoch_of(resumed, 3), whole[1:])
+    assert resumed.state_dict() == {"epoch": 3, "batches": 3}
+
+
 def by_image(batches: list[Batch]) -> dict[int, Tensor]:
     return {
         place: image for batch in batches for place, image in zip(batch.indices.tolist(), batch.images, strict=True)

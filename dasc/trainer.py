@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Trainer
 
@@ -17,6 +18,28 @@ class RunTrainer(Trainer):
     """The run folder; in processes other than the first, known after the first access to `log_dir`."""
 
     _is_agreed = False
+
+    def __init__(
+        self,
+        *args: Any,
+        # int first, or 1 is parsed as 1.0, which is all batches. The annotations of Lightning may have either order:
+        # typing caches unions without regard to it.
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        limit_predict_batches: int | float | None = None,
+        overfit_batches: int | float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            *args,
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            limit_test_batches=limit_test_batches,
+            limit_predict_batches=limit_predict_batches,
+            overfit_batches=overfit_batches,
+            **kwargs,
+        )
 
     @contextmanager
     def in_run_folder(self, root: Path, folder: Path | None, resumed: runs.Progress | None) -> Iterator[None]:

@@ -27,7 +27,7 @@ from lightning.pytorch.callbacks import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dasc.cli import main
-from dasc.command import Command, run
+from dasc.command import Command, Reader, run
 from dasc.data import ImageData
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet
@@ -400,3 +400,10 @@ def test_throughput_is_measured(tmp_path: Path) -> None:
     with (Path(logger.log_dir) / "metrics.csv").open() as file:
         samples = [float(row["train/samples"]) for row in csv.DictReader(file) if row["train/samples"]]
     assert samples[-1] == 8 * 128
+
+
+@pytest.mark.parametrize("name", ["limit_train_batches", "limit_val_batches", "overfit_batches"])
+def test_one_batch_is_not_all_batches(name: str, tiny: Path) -> None:
+    read = Reader().read(["--config", str(tiny), f"--trainer.{name}=1"])["trainer"][name]
+    share = Reader().read(["--config", str(tiny), f"--trainer.{name}=1.0"])["trainer"][name]
+    assert (type(read), type(share)) == (int, float)

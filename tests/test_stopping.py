@@ -98,10 +98,11 @@ def test_early_stopping_within_an_epoch_records_whole_epochs_only(
     assert said.rstrip().endswith("--ckpt_path last")
 
 
-def test_early_stopping_waits_for_min_epochs(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("least", "epochs"), [("min_epochs=1", 2), ("min_epochs=4", 4), ("min_steps=24", 3)])
+def test_early_stopping_waits(least: str, epochs: int, tiny: Path, tmp_path: Path) -> None:
     early = "{class_path: EarlyStopping, init_args: {monitor: val/loss, mode: max, patience: 1, min_delta: 1000}}"
-    run = fit(tiny, tmp_path, "--trainer.min_epochs=4", f"--trainer.callbacks+={early}")
-    assert last(run)["dasc"]["epochs_done"] == 4
+    run = fit(tiny, tmp_path, f"--trainer.{least}", f"--trainer.callbacks+={early}")
+    assert last(run)["dasc"]["epochs_done"] == epochs
 
 
 def test_a_run_out_of_time_says_how_to_resume(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -220,7 +220,6 @@ EFFECTS: dict[str, Callable[[Command], bool]] = {
     "limit_train_batches": lambda r: r.trainer.num_training_batches == 3,
     "accumulate_grad_batches": lambda r: r.trainer.global_step == 3 * STEPS,
     "limit_val_batches": lambda r: all(is_share(float(row["val_accuracy_last"]), of=96) for row in table(r)),
-    "num_sanity_val_steps": lambda r: logged(r)["val/accuracy"] == [0, 1, 2],
     "log_every_n_steps": lambda r: len(logged(r)["lr-SGD"]) == 3 * STEPS // 2,
     "val_check_interval": lambda r: logged(r)["val/loss"] == [0, 1, 2],
     "check_val_every_n_epoch": lambda r: all(row["val_accuracy_last"] for row in table(r)),
@@ -229,15 +228,10 @@ EFFECTS: dict[str, Callable[[Command], bool]] = {
     "deterministic": lambda r: torch.are_deterministic_algorithms_enabled(),
     "benchmark": lambda r: not torch.backends.cudnn.benchmark,
     "inference_mode": lambda r: Gradients.inference is False,
-    "use_distributed_sampler": lambda r: len(table(r)) == 3,
-    "reload_dataloaders_every_n_epochs": lambda r: attribute(r, "reload_dataloaders_every_n_epochs") == 1,
     "profiler": lambda r: len(attribute(r, "profiler").recorded_durations["run_training_batch"]) == 9,
     "detect_anomaly": lambda r: bool(r.trainer._detect_anomaly),
-    "enable_autolog_hparams": lambda r: len(table(r)) == 3,
     "enable_progress_bar": lambda r: type(r.trainer.progress_bar_callback).__name__ == "StageProgressBar",
     "enable_model_summary": lambda r: has(r, ModelSummary),
-    "min_epochs": lambda r: r.trainer.min_epochs == 1,
-    "min_steps": lambda r: r.trainer.min_steps == 1,
     "plugins": lambda r: (
         type(r.trainer.strategy.cluster_environment).__name__ != "SLURMEnvironment"
         if hasattr(r.trainer.strategy, "cluster_environment")
@@ -258,7 +252,29 @@ def test_options_have_their_effect(name: str, optioned: Command) -> None:
     assert EFFECTS[name](optioned)
 
 
-ELSEWHERE = {
+NO_RESULT = {
+    "num_sanity_val_steps": "2",
+    "use_distributed_sampler": "true",
+    "reload_dataloaders_every_n_epochs": "1",
+    "enable_autolog_hparams": "false",
+}
+"""Options that change no result, with a value that is not the default."""
+
+
+def test_options_that_change_no_result(tiny: Path, tmp_path: Path) -> None:
+    args = ["fit", "--config", str(tiny), "--epochs_scale=0.5", "--trainer.limit_train_batches=2"]
+    for root, options in ((tmp_path / "a", {}), (tmp_path / "b", NO_RESULT)):
+        given = [f"--trainer.{name}={value}" for name, value in options.items()]
+        main([*args, f"--trainer.default_root_dir={root}", *given])
+    folders = [tmp_path / name / "lightning_logs" / "version_0" for name in "ab"]
+    assert (folders[0] / "stages.csv").read_bytes() == (folders[1] / "stages.csv").read_bytes()
+    states = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in folders]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
+
+
+ELSEWHERE = dict.fromkeys(NO_RESULT, "test_trainer_features.py::test_options_that_change_no_result") | {
+    "min_epochs": "test_stopping.py::test_early_stopping_waits",
+    "min_steps": "test_stopping.py::test_early_stopping_waits",
     "precision": "test_precision.py::test_a_run_in_every_precision_prunes_and_scores",
     "logger": "test_run_folders.py::test_a_run_resumes_in_its_folder_and_a_second_seed_has_another",
     "fast_dev_run": "test_run_folders.py::test_a_fast_dev_run_leaves_no_files",
@@ -286,6 +302,16 @@ def test_every_name_has_a_test() -> None:
     status = documented("Trainer options") | documented("Callbacks")
     assert {name for name, said in status.items() if said == "refused"} == set(REFUSED)
     assert {name for name, said in status.items() if said == "works"} == set(EFFECTS) | set(ELSEWHERE)
+
+
+def test_the_table_names_the_test_or_the_sentence_of_every_name() -> None:
+    lines = {line.split("`")[1]: line for line in DOCS.read_text().splitlines() if line.startswith("| `")}
+    for name, line in lines.items():
+        if name in REFUSED:
+            assert f"“{REFUSED[name][1]}”" in line
+        else:
+            path = ELSEWHERE.get(name, Path(__file__).name).partition("::")[0]
+            assert f"(../tests/{path})" in line
 
 
 @pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))

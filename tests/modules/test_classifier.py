@@ -294,3 +294,11 @@ def test_what_a_classifier_cannot_do_is_refused_in_one_sentence(
     with pytest.raises(UserError) as raised:
         Classifier(network(), Stages.parse(table), **settings)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("name", ["val_metrics", "test_metrics"])
+def test_a_loss_that_is_not_a_number_is_not_left_out_of_the_mean(name: str) -> None:
+    metrics = getattr(Classifier(network(), Stages.parse([{"epochs": 1}])), name)
+    loss = metrics["loss" if name == "val_metrics" else "nll"]
+    loss.update(torch.tensor([1.0, torch.nan]))
+    assert torch.isnan(loss.compute())

@@ -1,6 +1,8 @@
 import itertools
 
-from dasc.seeding import Stream, mix
+import torch
+
+from dasc.seeding import Stream, mix, seed_draws
 
 
 def test_every_number_and_their_order_count() -> None:
@@ -19,3 +21,12 @@ def test_no_two_streams_coincide() -> None:
 def test_the_same_numbers_give_the_same_seed_in_every_process() -> None:
     # blake2b of "('order', 0, 1, 2)", 8 bytes, shifted by one bit
     assert mix(Stream.ORDER, 0, 1, 2) == 8193344647573437370
+
+
+def test_a_network_draws_as_after_torch_manual_seed() -> None:
+    torch.manual_seed(123)
+    expected = torch.rand(5), torch.nn.functional.dropout(torch.ones(50))
+    torch.rand(7)
+    seed_draws(123, torch.device("cpu"))
+    assert torch.equal(torch.rand(5), expected[0])
+    assert torch.equal(torch.nn.functional.dropout(torch.ones(50)), expected[1])

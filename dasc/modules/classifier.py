@@ -21,7 +21,7 @@ from dasc.modules.means import EpochMeans
 from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, position, steps_per_epoch
 from dasc.modules.schedule import StageLR
 from dasc.networks import auxiliary_blocks, describe_network, set_auxiliary_blocks
-from dasc.seeding import Stream, mix, run_seed
+from dasc.seeding import Stream, mix, run_seed, seed_draws
 from dasc.stages import Stages
 
 
@@ -129,7 +129,8 @@ class Classifier(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what the network draws itself, such as dropout."""
-        torch.manual_seed(mix(Stream.NETWORK, run_seed(), self.current_epoch, self.global_rank, batch_idx))
+        seed = mix(Stream.NETWORK, run_seed(), self.current_epoch, self.global_rank, batch_idx)
+        seed_draws(seed, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch; the means stay on the device until the epoch ends."""

@@ -71,6 +71,8 @@ def describe_stop(reason: str, stages: Stages, epochs_done: int, words: Sequence
         saved: Whether checkpoints are written.
     """
     done = f"Stopped by {reason} after {epochs_done} of {stages.total_epochs} epochs"
+    if epochs_done >= stages.total_epochs:
+        return f"{done}: the run is complete"
     stage = stages.stage_at(epochs_done)
     inside = epochs_done - stages.starts[stage]
     rest = [f"stage {stage + 1} has {inside} of {stages[stage].epochs} epochs"] if inside else []

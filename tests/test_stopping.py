@@ -196,12 +196,13 @@ class SeenLoss(Callback):
         (2, "after 2 of 5 epochs: stages 2 to 3 are not trained. To resume: dasc fit a --ckpt_path last"),
         (3, "after 3 of 5 epochs: stage 2 has 1 of 2 epochs, stage 3 is not trained. To resume:"),
         (4, "after 4 of 5 epochs: stage 3 is not trained. To resume:"),
+        (5, "after 5 of 5 epochs: the run is complete"),
     ],
 )
 def test_the_rest_of_the_table_is_described(done: int, said: str) -> None:
     stages = Stages.parse([{"epochs": 2}, {"epochs": 2}, {"epochs": 1}])
     assert said in describe_stop("SIGTERM", stages, done, ["fit", "a", "--ckpt_path", "b"])
-    assert re.search(r"dasc fit a --ckpt_path last$|start it again$", describe_stop("x", stages, done, ["fit", "a"]))
+    assert re.search(r"dasc fit a --ckpt_path last$|start it again$|complete$", describe_stop("x", stages, done, ["fit", "a"]))
 
 
 def test_stages_csv_has_no_row_of_a_stage_that_was_cut(tiny: Path, tmp_path: Path) -> None:

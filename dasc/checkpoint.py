@@ -4,12 +4,14 @@ A checkpoint is Lightning's, with `network.*` and `masks.*` in its `state_dict`,
 what the network is, its classes and normalisation, the table of stages, and what must be equal for a run to continue.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dasc import checksum
 from dasc.errors import UserError
 from dasc.networks import build_network, set_auxiliary_blocks
 
@@ -18,6 +20,14 @@ FORMAT = 2
 
 READ = (1, 2)
 """Formats whose networks can be read."""
+
+
+TRUSTED = ("dasc", "torchvision", "timm")
+"""Modules whose network classes are imported where a checkpoint names them."""
+
+
+class DamagedError(UserError):
+    """A checkpoint file whose content is damaged: it cannot be read, or its checksum does not match."""
 
 
 class LoadedNetwork(NamedTuple):
@@ -38,20 +48,26 @@ def read(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         path: The file.
         mmap: Whether the tensors are left in the file until they are used.
 
+    A file that has a checksum is verified before any of it is used.
+
     Raises:
-        UserError: The file is missing, broken, or not a checkpoint of this version of dasc.
+        UserError: The file is missing, or not a checkpoint of this version of dasc.
+        DamagedError: The file is damaged.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: check the path")
+    valid = _verified(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # whatever bytes make of the unpickler
-        raise UserError(
+        raise DamagedError(
             f"{path} cannot be read as a checkpoint, it may be truncated ({type(error).__name__}): use another file"
         ) from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("dasc"), dict):
         raise UserError(f"{path} is not a checkpoint of a dasc run: use a file from its checkpoints/ folder")
+    if valid is None and "checksum" in checkpoint["dasc"]:
+        raise DamagedError(f"{path} is damaged: its checksum is missing; use another checkpoint")
     if checkpoint["dasc"].get("format") not in READ:
         raise UserError(
             f"checkpoint format must be one of {', '.join(map(str, READ))}, got {checkpoint['dasc'].get('format')} "
@@ -60,13 +76,34 @@ def read(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
-def load_network(path: str | Path) -> LoadedNetwork:
+def _verified(path: Path) -> bool | None:
+    """Return whether a file has a checksum that matches; None without one.
+
+    Raises:
+        UserError: The file cannot be opened.
+        DamagedError: The checksum does not match.
+    """
+    try:
+        valid = checksum.has_valid_checksum(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as a checkpoint ({error.strerror}): use another file") from None
+    if valid is False:
+        raise DamagedError(f"{path} is damaged: its checksum does not match; use another checkpoint")
+    return valid
+
+
+def load_network(path: str | Path, trust: Iterable[str] = ()) -> LoadedNetwork:
     """Rebuild the network of a checkpoint with its weights and masks.
+
+    Args:
+        path: The file.
+        trust: Modules, such as `my_package`, whose network classes may be imported, in addition to `TRUSTED`.
 
     Raises:
         UserError: The file cannot be used, and why.
     """
     checkpoint = read(path)
+    _check_trusted(path, checkpoint["dasc"]["network"]["class_path"], trust)
     network = build_network(checkpoint["dasc"]["network"])
     set_auxiliary_blocks(network, checkpoint["dasc"].get("auxiliary", 0))
     try:
@@ -74,6 +111,14 @@ def load_network(path: str | Path) -> LoadedNetwork:
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit its own network ({str(error).splitlines()[0]})") from None
     return LoadedNetwork(network.eval(), _below("masks.", checkpoint["state_dict"]), checkpoint["dasc"])
+
+
+def _check_trusted(path: str | Path, class_path: str, trust: Iterable[str]) -> None:
+    """Refuse a network class of a module that is not trusted: an import runs the code of the module."""
+    if not any(class_path.startswith(f"{module}.") for module in (*TRUSTED, *trust)):
+        raise UserError(
+            f"{path} names the network class {class_path}; to import it, add --trust {class_path.partition('.')[0]}"
+        )
 
 
 def check_complete(read: dict[str, Any], path: Path) -> None:

@@ -107,6 +107,13 @@ class Command(LightningCLI):
             help="The checkpoint whose run fit continues, or that is scored: a path, or last for the newest run's. "
             "What is scored may also be best: the best epoch of the newest run's last stage.",
         )
+        parser.add_argument(
+            "--trust",
+            type=list[str] | None,
+            default=None,
+            help="A module whose network classes are imported where a checkpoint names them; may be repeated. The "
+            "modules dasc, torchvision and timm, and that of the network in the config, need no --trust.",
+        )
         parser.link_arguments(
             ("stages", "epochs_scale", "auxiliary_scale"), "model.init_args.stages", compute_fn=_scaled
         )
@@ -166,6 +173,7 @@ class Command(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer of this run, in the folder of the run that it continues."""
         config = self.config_init[self.subcommand]
+        self.model.trust = tuple(config.get("trust") or ())
         self.root = Path(os.path.expandvars(config.trainer.default_root_dir or ".")).expanduser()
         if self.subcommand in ("fit", "plan"):
             self.model.averaging = averaging_of(_as_list(config.trainer.callbacks))
@@ -233,7 +241,8 @@ class Command(LightningCLI):
 
     def teacher_report(self, **kwargs: Any) -> None:
         """Set several teachers side by side."""
-        report(self.trainer, self.datamodule, self.config_init[self.subcommand].teachers, self.root)
+        teachers = self.config_init[self.subcommand].teachers
+        report(self.trainer, self.datamodule, teachers, self.root, self.model.trusted_modules())
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self.ckpt_path}
@@ -260,6 +269,8 @@ class Command(LightningCLI):
         if path is None:
             newest = f" ({reason})" if reason else ""
             print(f"No run under {self.root / runs.LOGS} can be continued by this config{newest}: starting a new one")
+        elif reason:
+            print(reason)
         return path
 
     def _progress(self) -> tuple[int, list[dict[str, Any]]]:

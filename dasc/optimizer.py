@@ -1,5 +1,7 @@
-"""Optimizer settings from config files and command-line options."""
+"""Optimizer settings and repeatable options from config files and the command line."""
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -65,7 +67,9 @@ class Parser(LightningArgumentParser):
         defaults: bool = True,
         **kwargs: Any,
     ) -> Namespace:
-        """Parse command-line options."""
+        """Parse command-line options; `--trust` may be repeated."""
+        if defaults:  # the options of the command, not those of a class
+            args = [re.sub(r"^--trust(?==|$)", "--trust+", word) for word in (sys.argv[1:] if args is None else args)]
         if self._of_module and not defaults:
             for option, _, value in (argument.partition("=") for argument in args or ()):
                 if option == "--optimizer":

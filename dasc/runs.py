@@ -87,31 +87,46 @@ def release(folders: Iterable[Path]) -> None:
 def newest_to_continue(root: Path, current: dict[str, Any]) -> tuple[Path | None, str]:
     """Return the furthest checkpoint of the newest run under `root` that `current` may continue; None without one.
 
-    The second value is the reason why the newest run of all cannot be continued; empty without such a run.
+    The second value is a remark. With a checkpoint, it says that last.ckpt is damaged and which file is used instead.
+    Without one, it is the reason why the newest run of all cannot be continued. Otherwise it is empty.
     """
     reason = ""
     for folder in run_folders(root):
         path, why = _furthest(folder / CHECKPOINTS, current)
         if path is not None:
-            return path, ""
+            return path, why
         reason = reason or (f"{folder.name}: {why}" if why else "")
     return None, reason
 
 
 def _furthest(folder: Path, current: dict[str, Any]) -> tuple[Path | None, str]:
-    """Return the checkpoint in `folder` with the most progress that `current` may continue, or None and the reason."""
+    """Return the checkpoint in `folder` with the most progress that `current` may continue, and a remark.
+
+    If last.ckpt is damaged, the candidates are all other checkpoints in `folder`.
+    """
+    last = folder / "last.ckpt"
+    path, reason, is_damaged = _furthest_of(_candidates(folder), current)
+    if not is_damaged:
+        return path, "" if path else reason
+    path, _, _ = _furthest_of(_all_but_last(folder), current)
+    return path, reason if path is None else f"{last} is damaged: {path} is used instead"
+
+
+def _furthest_of(paths: Iterable[Path], current: dict[str, Any]) -> tuple[Path | None, str, bool]:
+    """Return the furthest of `paths` or None, the first reason against one, and whether a last.ckpt is damaged."""
     found: list[tuple[Progress, Path]] = []
-    reason = ""
-    for path in _candidates(folder):
+    reason, is_damaged = "", False
+    for path in paths:
         try:
             read = checkpoint.read(path, mmap=True)
             checkpoint.check_complete(read, path)
             checkpoint.check_continues(read["dasc"], current)
         except UserError as error:
             reason = reason or str(error)
+            is_damaged |= path.stem == "last" and isinstance(error, checkpoint.DamagedError)
         else:
             found.append((_progress(read), path))
-    return max(found, key=lambda one: one[0])[1] if found else None, reason
+    return max(found, key=lambda one: one[0])[1] if found else None, reason, is_damaged
 
 
 def _candidates(folder: Path) -> list[Path]:
@@ -121,6 +136,12 @@ def _candidates(folder: Path) -> list[Path]:
     oldest = last.stat().st_mtime_ns if exists else 0
     others = [path for path in sorted(folder.glob("[!.]*.ckpt")) if path.is_file() and not is_own_name(path.stem)]
     return [last] * exists + [path for path in others if path.stat().st_mtime_ns >= oldest]
+
+
+def _all_but_last(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder` without last.ckpt, those of other callbacks at the end."""
+    paths = [path for path in sorted(folder.glob("[!.]*.ckpt")) if path.is_file() and path.stem != "last"]
+    return sorted(paths, key=lambda path: not is_own_name(path.stem))
 
 
 def progress(path: Path) -> Progress:

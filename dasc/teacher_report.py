@@ -33,7 +33,7 @@ _CAPTION = "discr.: class discrimination of predictions and of features; T. stdd
 Row = Mapping[str, Any]
 
 
-def report(trainer: Trainer, data: ImageData, teachers: Sequence[str], root: Path) -> None:
+def report(trainer: Trainer, data: ImageData, teachers: Sequence[str], root: Path, trust: Sequence[str] = ()) -> None:
     """Test teachers on the data; print a table, and write teachers.csv and teachers.svg into `root`.
 
     Raises:
@@ -44,7 +44,7 @@ def report(trainer: Trainer, data: ImageData, teachers: Sequence[str], root: Pat
             raise UserError(
                 f"{name} is a state_dict: give teacher-report checkpoints of dasc, or folders with runs in them"
             )
-    networks = {name: load_teacher(Teacher(path=name), data).network for name in teachers}
+    networks = {name: load_teacher(Teacher(path=name), data, trust).network for name in teachers}
     rows: list[Row] = []
     for name, network in networks.items():
         module = Classifier(network, Stages.parse([{"epochs": 1, "auxiliary": auxiliary_blocks(network)}]))

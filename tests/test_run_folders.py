@@ -319,6 +319,47 @@ def test_last_passes_over_files_that_cannot_be_continued(tmp_path: Path) -> None
     assert re.search("version_0: .*last.ckpt cannot be read", reason)
 
 
+def damage(path: Path) -> None:
+    content = path.read_bytes()
+    place = len(content) // 2
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+def test_last_passes_over_a_damaged_last_ckpt(tmp_path: Path) -> None:
+    save(tmp_path, "stage-1", 1, 8, age=30)
+    save(tmp_path, "epoch=1-step=11", 1, 11, age=20)
+    save(tmp_path, "stage-2", 2, 16, age=20, seed=1)
+    last = save(tmp_path, "last", 3, 24, age=10)
+    last.write_bytes(last.read_bytes()[:300])
+    path, remark = runs.newest_to_continue(tmp_path, CURRENT)
+    assert path == last.with_name("epoch=1-step=11.ckpt")
+    assert remark == f"{last} is damaged: {path} is used instead"
+    used = save(tmp_path, "stage-2-best", 2, 16, age=20)
+    save(tmp_path, "stage-2", 2, 16, age=20).write_bytes(b"")
+    assert runs.newest_to_continue(tmp_path, CURRENT)[0] == used
+    save(tmp_path, "last", 3, 24)
+    assert runs.newest_to_continue(tmp_path, CURRENT) == (last, "")
+
+
+def test_a_run_whose_last_ckpt_is_damaged_resumes_from_the_file_before_it(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tiny)
+    whole = last()
+    folder = Path("lightning_logs", "version_0", "checkpoints")
+    damage(folder / "last.ckpt")
+    for name in ("best", "stage-3", "stage-3-best"):
+        (folder / f"{name}.ckpt").unlink()
+    capsys.readouterr()
+    fit(tiny, "--ckpt_path=last")
+    used = folder / "stage-2-best.ckpt"  # of the same epoch as stage-2.ckpt: each stage has one epoch
+    assert f"{folder / 'last.ckpt'} is damaged: {used} is used instead\n" in capsys.readouterr().out
+    resumed = last(1)
+    assert resumed["dasc"]["epochs_done"] == 3
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], value)
+
+
 def test_a_run_continues_in_the_folder_of_a_file_that_is_not_behind(tmp_path: Path) -> None:
     step = save(tmp_path, "epoch=2-step=19", 2, 19)
     folder = step.parent.parent

@@ -4,13 +4,14 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from dasc import checksum
 from dasc.callbacks.files import write_whole
 from dasc.callbacks.report import StageReport
 from dasc.callbacks.run import run_folder
@@ -21,7 +22,7 @@ from dasc.stages import Stages
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there: a crash never leaves a broken file."""
+    """Writes a checkpoint with a checksum beside its place and moves it there: a crash never leaves a broken file."""
 
     def save_checkpoint(
         self,
@@ -30,7 +31,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         storage_options: Any | None = None,
     ) -> None:
         """Save a checkpoint at `path`, making its folder."""
-        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+        if "dasc" in checkpoint:
+            checkpoint = checkpoint | {"dasc": checkpoint["dasc"] | {"checksum": checksum.NAME}}
+
+        def write(file: IO[bytes]) -> None:
+            checksum.write_with_checksum(file, lambda writer: torch.save(checkpoint, writer))
+
+        write_whole(Path(path), write)
 
 
 class StageCheckpoint(Checkpoint):

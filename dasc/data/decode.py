@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from dasc.errors import UserError
 
-_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 """What Pillow raises of a file that is no image."""
+
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns up to twice its limit
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels of the file."""

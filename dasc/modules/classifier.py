@@ -74,6 +74,8 @@ class Classifier(LightningModule):
         self._validation: dict[str, Any] = {}
         self.averaging: dict[str, Any] | None = None
         """Settings of the weight average of the training; set by `WeightEMA`, None without it."""
+        self.trust: tuple[str, ...] = ()
+        """Modules whose network classes are imported where a checkpoint names them; set by `--trust`."""
         self._diagnostics: Diagnostics | None = None
         self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": _loss_metric()}, prefix="val/")
         self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": _loss_metric()}, prefix="test/")
@@ -85,6 +87,10 @@ class Classifier(LightningModule):
                 f"stages ask for sparsity {stages[-1].sparsity}, but {type(self).__name__} does not prune: "
                 "set model to PrunedClassifier"
             )
+
+    def trusted_modules(self) -> list[str]:
+        """Return the modules of `trust` and the module of the network."""
+        return [*self.trust, type(self.network).__module__.partition(".")[0]]
 
     def set_auxiliary_blocks(self, count: int) -> None:
         """Bring the network to `count` auxiliary blocks; an optimizer made before knows nothing of it."""

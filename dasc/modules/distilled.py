@@ -132,7 +132,7 @@ class DistilledClassifier(PrunedClassifier):
                 "set one of them to none"
             )
         if self._teacher is None:
-            self._teacher = load_teacher(self.source, data)
+            self._teacher = load_teacher(self.source, data, self.trusted_modules())
         data.views = 1 if self.selection is None else self.selection.views
 
     def setup(self, stage: str) -> None:

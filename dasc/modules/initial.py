@@ -36,7 +36,7 @@ def start_from(module: Classifier, source: InitFrom) -> None:
     """
     if not source.path:
         raise UserError("init_from.path is missing: give the checkpoint that the run starts from")
-    loaded = load_network(source.path)
+    loaded = load_network(source.path, module.trusted_modules())
     _check_blocks(auxiliary_blocks(loaded.network), auxiliary_blocks(module.network), source.path)
     if source.load in ("weights", "both"):
         _load_weights(module.network, loaded.network, source)

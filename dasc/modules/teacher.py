@@ -1,7 +1,7 @@
 """The trained network that a student learns from."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,14 @@ class Renormalised(nn.Module):
         return logits
 
 
-def load_teacher(source: Teacher, data: ImageData) -> LoadedTeacher:
+def load_teacher(source: Teacher, data: ImageData, trust: Iterable[str] = ()) -> LoadedTeacher:
     """Load a teacher of the classes of some data, onto the CPU.
+
+    Args:
+        source: The teacher.
+        data: The data.
+        trust: Modules whose network classes may be imported where a checkpoint names them; `source.network` adds its
+            own.
 
     Raises:
         UserError: It cannot be found or read, or is of other classes, in one sentence.
@@ -107,7 +113,7 @@ def load_teacher(source: Teacher, data: ImageData) -> LoadedTeacher:
     elif Path(source.path).suffix in SUFFIXES:
         network, mean, std = _from_state_dict(source, data)
     else:
-        network, mean, std = _from_checkpoint(runs.checkpoint_in(source.path), data)
+        network, mean, std = _from_checkpoint(source, data, trust)
     if not data.mean:  # a folder's are measured as it is loaded
         data.load()
     given = torch.tensor([data.mean, data.std], dtype=torch.float64)
@@ -137,8 +143,10 @@ def _check_source(source: Teacher) -> None:
             raise UserError(f"teacher.{name} is {given}: write three numbers{over}, one a channel")
 
 
-def _from_checkpoint(path: Path, data: ImageData) -> _Parts:
-    network, _, meta = checkpoint.load_network(path)
+def _from_checkpoint(source: Teacher, data: ImageData, trust: Iterable[str]) -> _Parts:
+    path = runs.checkpoint_in(source.path)
+    named = [source.network.partition(".")[0]] if "." in source.network else []
+    network, _, meta = checkpoint.load_network(path, [*trust, *named])
     _check_classes(str(path), getattr(network, "num_classes", len(meta["classes"])), meta["classes"], data)
     return network, meta["mean"], meta["std"]
 

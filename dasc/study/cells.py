@@ -22,7 +22,8 @@ STUDY = "study"
 """The part of a study that its own runs are in; others are those that they start from."""
 
 _ELSEWHERE = (
-    *("ckpt_path", "weights_only", "trainer.default_root_dir", "trainer.logger", "trainer.enable_progress_bar"),
+    *("ckpt_path", "trust", "weights_only"),
+    *("trainer.default_root_dir", "trainer.logger", "trainer.enable_progress_bar"),
     *("data.init_args.root", "data.init_args.download", "data.init_args.num_workers", "data.init_args.on_device"),
 )
 """Where things lie and how they are shown: a run with other values of these has the same content."""

@@ -115,7 +115,8 @@ def augmented_losses(
         key = f"stage {row['stage']}, M {row['magnitude']}, {DRAWS} draws"
         if key not in known:
             scorer = scorer or _scorer(folder, reader)
-            network = checkpoint.load_network(checkpoint_path(folder, f"stage-{row['stage']}")).network
+            path = checkpoint_path(folder, f"stage-{row['stage']}")
+            network = checkpoint.load_network(path, _trusted(folder)).network
             known[key] = scorer.augmented_loss(network, int(row["magnitude"]), DRAWS)
             write_json(kept, known)
         losses[row["run"], row["stage"]] = known[key]
@@ -166,6 +167,13 @@ def _trained_in(plan: Mapping[str, Any], run: str, stage: int) -> str:
     while job["start"] is not None and stage <= job["start_rows"]:
         job = jobs[job["start"]]
     return str(job["id"])
+
+
+def _trusted(folder: Path) -> list[str]:
+    """Return the modules that the config of a run trusts, and the module of its network."""
+    config = yaml.safe_load((folder / CONFIG).read_text())
+    network: str = config["model"]["init_args"]["network"]["class_path"]
+    return [*(config.get("trust") or ()), network.partition(".")[0]]
 
 
 def _scorer(folder: Path, reader: Reader) -> Scorer:

@@ -106,7 +106,8 @@ def train_and_score(order: Order) -> dict[str, Any]:
     scorer = Scorer(command.datamodule, trainer.accelerator, trainer.precision)
     rows = [] if order.start is None else read_json(order.start / RESULT)["rows"]
     for number in range(order.start_rows + 1, order.rows + 1):
-        network = checkpoint.load_network(version / "checkpoints" / f"stage-{number}.ckpt").network
+        path = version / "checkpoints" / f"stage-{number}.ckpt"
+        network = checkpoint.load_network(path, command.model.trusted_modules()).network
         scores = {f"test_{name}": round(value, 6) for name, value in scorer.test(network).items()}
         rows.append(recorded["rows"][number - 1] | scores)
     return {"rows": rows, "timing": _timing(version / "timing.csv")}

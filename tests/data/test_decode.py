@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -245,3 +247,24 @@ def test_an_image_too_large_to_be_one_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(UserError, match=r"bomb\.png cannot be read as an image"):
         decode_whole(path, (16, 16))
+
+
+LARGE = """\
+import sys
+from PIL import Image
+from dasc.data.decode import decode_whole
+from dasc.errors import UserError
+Image.MAX_IMAGE_PIXELS = 200
+try:
+    decode_whole(sys.argv[1], (16, 16))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_an_image_over_pillows_limit_is_named_where_pillow_only_warns(tmp_path: Path) -> None:
+    path = str(save(noise(16, 16, 3), tmp_path / "large.png"))
+    done = subprocess.run([sys.executable, "-c", LARGE, path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{path} cannot be read as an image (Image size (256 pixels) exceeds limit of 200")
+    assert done.stdout.endswith("): repair or remove it\n")
+    assert done.stderr == ""

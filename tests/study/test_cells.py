@@ -56,7 +56,7 @@ def test_overrides_are_applied_in_their_order_and_the_command_line_last(resolve:
 
 def test_the_content_is_what_is_trained_not_where_it_lies_or_how_it_is_written(resolve: Any) -> None:
     (plain,) = resolve(axes={"a": {"b": {}}})
-    elsewhere = {"data.root": "/there", "data.num_workers": 3, "trainer.enable_progress_bar": "true"}
+    elsewhere = {"data.root": "/there", "data.num_workers": 3, "trainer.enable_progress_bar": "true", "trust": ["a"]}
     (other,) = resolve(axes={"c": {"d": {}}}, options=elsewhere, results=Path("another"))
     assert other.id == plain.id
     table = [{"epochs": 4, "magnitude": 14}, *({"epochs": 4, "sparsity": s, "magnitude": m} for s, m in WRITTEN)]

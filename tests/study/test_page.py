@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dasc.study.figure import FigureSpec
+from dasc.study.figures import draw
 from dasc.study.page import page
-from dasc.study.tables import Table
+from dasc.study.tables import Table, tables
 
 SVG = """\
 <?xml version="1.0" encoding="utf-8" standalone="no"?>
@@ -121,3 +123,23 @@ def test_a_figure_has_a_label_and_a_caption_and_scales(whole: str) -> None:
 def test_empty_parts_are_left_out() -> None:
     read = Read(page("Title", [], [], {}, [], []))
     assert not {"section", "figure", "table", "pre", "dl", "a"} & {tag for tag, _ in read.elements}
+
+
+@pytest.mark.parametrize(
+    "hostile", ["<script>alert(1)</script>", '"><script>alert(1)</script>', "--><script>alert(1)</script><!--"]
+)
+def test_markup_in_labels_titles_and_errors_is_escaped(tmp_path: Path, hostile: str) -> None:
+    spec = FigureSpec(kind="bars", title=hostile, bars=hostile, groups="net")
+    axes = {hostile: [hostile, "b"], "net": ["1", hostile]}
+    known = {"part": "study", "seed": 0, "stage": 1, "final": 1, "sparsity_asked": 0.0, "magnitude": hostile}
+    rows = [
+        known | {"run": bar + net, f"axis_{hostile}": bar, "axis_net": net, "test_accuracy": 0.5, "test_nll": 0.9}
+        for bar in axes[hostile]
+        for net in axes["net"]
+    ]
+    svg, _ = draw(spec, rows, axes, tmp_path / "figure")
+    shown = tables(spec, rows, axes, {hostile: hostile})
+    text = page(hostile, [svg], shown, {hostile: hostile}, [(hostile, hostile)], [hostile])
+    assert "<script" not in text.lower()
+    assert "script" not in {tag for tag, _ in Read(text).elements}
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 10

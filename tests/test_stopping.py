@@ -202,7 +202,8 @@ class SeenLoss(Callback):
 def test_the_rest_of_the_table_is_described(done: int, said: str) -> None:
     stages = Stages.parse([{"epochs": 2}, {"epochs": 2}, {"epochs": 1}])
     assert said in describe_stop("SIGTERM", stages, done, ["fit", "a", "--ckpt_path", "b"])
-    assert re.search(r"dasc fit a --ckpt_path last$|start it again$|complete$", describe_stop("x", stages, done, ["fit", "a"]))
+    last_words = r"dasc fit a --ckpt_path last$|start it again$|complete$"
+    assert re.search(last_words, describe_stop("x", stages, done, ["fit", "a"]))
 
 
 def test_stages_csv_has_no_row_of_a_stage_that_was_cut(tiny: Path, tmp_path: Path) -> None:

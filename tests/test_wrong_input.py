@@ -58,6 +58,8 @@ CASES = {
     "a missing checkpoint to start from": ("--init_from.path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
     "a truncated checkpoint": ("--ckpt_path=truncated.ckpt", "may be truncated"),
     "a checkpoint of no dasc run": ("--ckpt_path=foreign.ckpt", "not a checkpoint of a dasc run"),
+    "a hole larger than the image": ("--data.cutout=16", "data.cutout must be <= 8 (the image size), got 16"),
+    "a shift larger than the image": ("--data.translate=10", "data.translate must be <= 8 (the image size), got 10"),
     "a folder that is missing": ("--data.dataset=folder --data.root=nowhere", "there is no folder nowhere/train"),
     "a folder that is empty": ("--data.dataset=folder --data.root=empty", "empty/train has no class folders"),
     "a class that train lacks": ("--data.dataset=folder --data.root=strange", "val has a class 'emu' that", "lacks"),

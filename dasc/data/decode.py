@@ -2,13 +2,14 @@
 
 import math
 import os
+import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from dasc.errors import UserError
@@ -19,24 +20,70 @@ _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns up to twice its limit
 
 Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, in pixels of the file."""
+"""Left, top, right, bottom, in pixels of the upright image."""
+
+NAMED = 3
+"""Paths at most that the error about broken files names."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Transposition that turns an image upright, by EXIF orientation."""
+
+_SWAPS_SIDES = (5, 6, 7, 8)
+
+
+class BrokenFilesError(UserError):
+    """Files that cannot be read as images.
+
+    Args:
+        broken: Error message of each file by its path.
+    """
+
+    def __init__(self, broken: Mapping[str, str]) -> None:
+        self.broken = dict(broken)
+        paths = list(broken)
+        if len(paths) == 1:
+            super().__init__(broken[paths[0]])
+            return
+        named = ", ".join(paths[:NAMED] + ["..."] * (len(paths) > NAMED))
+        super().__init__(f"{len(paths)} files cannot be read as images ({named}): repair or remove them")
 
 
 def size_of(path: str) -> tuple[int, int]:
-    """Return height and width without decoding the image."""
+    """Return height and width of the upright image from the header of its file."""
     with _opened(path) as image:
-        return image.height, image.width
+        # Pillow swaps the sides of a TIFF file itself
+        swapped = image.format != "TIFF" and _orientation(image) in _SWAPS_SIDES
+        return (image.width, image.height) if swapped else (image.height, image.width)
 
 
 def decode_all(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
-    """Decode files, in threads, into uint8 (N, 3, *size)."""
+    """Decode files, in threads, into uint8 (N, 3, *size).
+
+    Raises:
+        BrokenFilesError: Some files cannot be read; it names them after all files have been tried.
+    """
     images = torch.empty(len(paths), 3, *size, dtype=torch.uint8)
 
-    def decode(place: int) -> None:
-        images[place] = decode_whole(paths[place], size)
+    def decode(place: int) -> str | None:
+        try:
+            images[place] = decode_whole(paths[place], size)
+        except UserError as error:
+            return str(error)
+        return None
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(decode, range(len(paths))))
+        errors = threads.map(decode, range(len(paths)))
+        broken = {path: error for path, error in zip(paths, errors, strict=True) if error is not None}
+    if broken:
+        raise BrokenFilesError(broken)
     return images
 
 
@@ -48,11 +95,11 @@ def decode_whole(path: str, size: tuple[int, int], margin: float = 1.0) -> Tenso
         size: Height and width.
         margin: The image is brought to `margin` times this size, and its middle is taken: 256 / 224 is ImageNet's.
     """
-    with _opened(path) as image:
-        scale = min(image.height / size[0], image.width / size[1]) / margin
-        height, width = size[0] * scale, size[1] * scale
-        top, left = (image.height - height) / 2, (image.width - width) / 2
-        return _resized(image, size, (left, top, left + width, top + height), path)
+    image = _upright(path)
+    scale = min(image.height / size[0], image.width / size[1]) / margin
+    height, width = size[0] * scale, size[1] * scale
+    top, left = (image.height - height) / 2, (image.width - width) / 2
+    return _resized(image, size, (left, top, left + width, top + height))
 
 
 def decode_crop(path: str, size: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -63,8 +110,8 @@ def decode_crop(path: str, size: tuple[int, int], generator: torch.Generator) ->
     References:
         https://arxiv.org/abs/1409.4842; torchvision.transforms.v2.RandomResizedCrop.
     """
-    with _opened(path) as image:
-        return _resized(image, size, random_box(image.height, image.width, generator), path)
+    image = _upright(path)
+    return _resized(image, size, random_box(image.height, image.width, generator))
 
 
 def random_box(height: int, width: int, generator: torch.Generator) -> Box:
@@ -89,12 +136,28 @@ def _opened(path: str) -> Image.Image:
         raise _no_image(path, error) from None
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: Box, path: str) -> Tensor:
+def _upright(path: str) -> Image.Image:
+    """Decode an image to RGB and apply its EXIF orientation."""
+    with _opened(path) as image:
+        try:
+            colour = _in_colour(image)
+        except _BROKEN as error:
+            raise _no_image(path, error) from None
+        transposition = _UPRIGHT.get(_orientation(image))
+    return colour if transposition is None else colour.transpose(transposition)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; 1 (upright) where there is none or the EXIF data are damaged."""
     try:
-        colour = _in_colour(image).resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
-    except _BROKEN as error:
-        raise _no_image(path, error) from None
-    return torch.from_numpy(np.array(colour)).permute(2, 0, 1)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (*_BROKEN, KeyError, TypeError, struct.error):
+        return 1
+
+
+def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Tensor:
+    resized = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 def _in_colour(image: Image.Image) -> Image.Image:

@@ -1,13 +1,27 @@
-"""A data set of one's own: class folders under train/, and under val/ and test/ where there are any."""
+"""Images in class folders under train/ and, optionally, under val/ and test/."""
 
+import os
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 
 from dasc.data.decode import size_of
 from dasc.data.sets import FileSet, Parts, SetInfo
 from dasc.errors import UserError
+
+VALIDATION_NAMES = ("val", "valid", "validation")
+"""Accepted names of the folder of the validation images."""
+
+UNSUPPORTED = (
+    *(".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jfif", ".jpe", ".gif", ".apng"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+    *(".svg", ".eps", ".psd", ".xcf", ".tga", ".ico", ".exr", ".hdr"),
+)
+"""Extensions of image files that cannot be read."""
+
+Samples = list[tuple[str, int]]
+"""Paths with the numbers of their classes."""
 
 
 def folder_info(root: Path) -> SetInfo:
@@ -16,7 +30,8 @@ def folder_info(root: Path) -> SetInfo:
     Images are mirrored left to right; they have the size of the first one, or what `image_size` says.
 
     Raises:
-        UserError: The folder is missing or empty, or val/ or test/ has a class that train/ lacks.
+        UserError: The folder is missing or empty, has two validation folders, val/ or test/ has a class that train/
+            lacks, or the first class has no image that can be read.
     """
     train = root / "train"
     if not train.is_dir():
@@ -24,29 +39,74 @@ def folder_info(root: Path) -> SetInfo:
     names = _class_names(train)
     if not names:
         raise UserError(f"{train} has no class folders: put the images of each class into a folder of its name")
-    for part in ("val", "test"):
-        for name in _class_names(root / part) if (root / part).is_dir() else ():
+    for folder in (_validation_folder(root), _existing(root / "test")):
+        for name in () if folder is None else _class_names(folder):
             if name not in names:
-                raise UserError(f"{root / part} has a class '{name}' that {train} lacks: remove it or add its images")
+                raise UserError(f"{folder} has a class '{name}' that {train} lacks: remove it or add its images")
     first = next((path for path in sorted((train / names[0]).rglob("*")) if _is_image(path)), None)
     if first is None:
+        _find(root, names)
         raise UserError(f"{train / names[0]} has no images: known are {', '.join(IMG_EXTENSIONS)}")
     return SetInfo(tuple(names), size_of(str(first)), True, lambda root, download: _read(root, names))
 
 
 def _read(root: Path, names: list[str]) -> Parts:
-    train = _list(root / "train", names)
+    train, val, test = (None if found is None else _file_set(*found) for found in _find(root, names))
+    assert train is not None
     counts = torch.bincount(train.targets, minlength=len(names))
     if not bool(counts.all()):
         empty = names[int((counts == 0).nonzero()[0])]
         raise UserError(f"{root / 'train' / empty} has no images: known are {', '.join(IMG_EXTENSIONS)}")
-    val, test = (_list(root / part, names) if (root / part).is_dir() else None for part in ("val", "test"))
     return Parts(train, val, test)
 
 
-def _list(folder: Path, names: list[str]) -> FileSet:
+def _find(root: Path, names: list[str]) -> list[tuple[Path, Samples] | None]:
+    """Return the folder and the samples of train, val and test, or None for a part that has no folder.
+
+    Raises:
+        UserError: There are images of an unsupported type.
+    """
+    unsupported: list[str] = []
+    folders = (root / "train", _validation_folder(root), _existing(root / "test"))
+    found = [None if folder is None else (folder, _list(folder, names, unsupported)) for folder in folders]
+    if unsupported:
+        one = len(unsupported) == 1
+        raise UserError(
+            f"{root} has {len(unsupported)} image {'file' if one else 'files'} of an unsupported type "
+            f"({'' if one else 'first: '}{unsupported[0]}): "
+            f"convert {'it' if one else 'them'} to JPEG or PNG, or remove {'it' if one else 'them'}"
+        )
+    return found
+
+
+def _validation_folder(root: Path) -> Path | None:
+    """Return the folder of the validation images under any of its accepted names."""
+    found = [name for name in VALIDATION_NAMES if (root / name).is_dir()]
+    if len(found) > 1:
+        given = " and ".join(f"{name}/" for name in found)
+        raise UserError(
+            f"{root} must have at most one validation folder, got {given}: merge them or remove all but one"
+        )
+    return root / found[0] if found else None
+
+
+def _existing(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None
+
+
+def _list(folder: Path, names: list[str], unsupported: list[str]) -> Samples:
+    """Return the images in class folders; append those of an unsupported type to `unsupported`."""
     numbers = {name: number for number, name in enumerate(names) if (folder / name).is_dir()}
-    samples = make_dataset(str(folder), numbers, extensions=IMG_EXTENSIONS, allow_empty=True) if numbers else []
+
+    def is_readable(path: str) -> bool:
+        if has_file_allowed_extension(path, UNSUPPORTED) and not os.path.basename(path).startswith("."):
+            unsupported.append(path)
+        return bool(has_file_allowed_extension(path, IMG_EXTENSIONS))
+
+    return make_dataset(str(folder), numbers, is_valid_file=is_readable, allow_empty=True) if numbers else []
+
+
+def _file_set(folder: Path, samples: Samples) -> FileSet:
     if not samples:
         raise UserError(f"{folder} has no images in class folders: add some, or remove it to carve it from train")
     return FileSet([path for path, _ in samples], torch.tensor([number for _, number in samples]))

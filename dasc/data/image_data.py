@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torchvision.transforms import v2
 
 from dasc.augment import Draws, RandAugment, crop_and_flip, cutout, draw, magnitudes, together
 from dasc.data.batch import Batch
+from dasc.data.decode import BrokenFilesError
 from dasc.data.folder import folder_info
 from dasc.data.memory import DEVICE_LIMIT, bytes_of, in_memory, mean_and_std
 from dasc.data.order import EvaluationOrder, TrainingOrder
@@ -26,6 +28,9 @@ from dasc.stages import Magnitude
 
 Loader = ResidentLoader | StreamedLoader
 
+_PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+"""Parts that a stage uses."""
+
 _MIXERS = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
 
 
@@ -37,21 +42,22 @@ class ImageData(LightningDataModule):
 
     Args:
         dataset: `digits`, `cifar10`, `cifar100`, `fashion_mnist`, `imagenet`, or `folder`: class folders of images
-            under train/, and under val/ and test/ where there are any.
+            under train/, and optionally under val/ (also valid/ or validation/) and test/.
         root: Folder that the data set lies in.
         download: Whether a data set that is not there is downloaded, where that is possible.
         batch_size: Images of one optimizer step over all processes.
         eval_batch_size: Images of one evaluation batch over all processes, about.
         magnitude: RandAugment's M: 0..30, `random` or `none`. A run of `dasc` sets it from the table of stages.
         translate: Pixels that RandAugment's translations reach at M = 30; None: 150/331 of the side, as in torchvision.
-            RandAugment's own code for CIFAR has 10.
+            RandAugment's own code for CIFAR has 10. At most the shorter image side.
         image_size: Height and width that images are brought to; None: those of the set (224 for imagenet), or of a
             folder's first image.
         crop: How training images are cropped: `pad` shifts them by up to an eighth of their side, `resize` takes a
             random part as Inception was trained, `none` takes them whole; None: `resize` for streamed images, else
             `pad`.
         flip: Whether training images are mirrored left to right; None: where that keeps the class.
-        cutout: Side, in pixels, of the square hole that is cut into each training image; None: no hole.
+        cutout: Side, in pixels, of the square hole that is cut into each training image; None: no hole. At most the
+            shorter image side.
         mix: Whether training images of a batch are mixed in pairs, and their labels with them: `mixup` or `cutmix`.
         mix_alpha: Parameter of the Beta distribution that the share of an image is drawn from, over 0.
         train_size: Training images that are used, a count or a share up to 1.0, stratified; None uses all.
@@ -110,6 +116,8 @@ class ImageData(LightningDataModule):
         self.magnitude = magnitude
         self.translate = translate
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
+        _check_extent("cutout", cutout, self.image_size)
+        _check_extent("translate", translate, self.image_size)
         self.crop = crop
         self.flip = self._info.flip if flip is None else flip
         self.cutout = cutout
@@ -163,28 +171,37 @@ class ImageData(LightningDataModule):
         """Download what is missing, in one process of each machine."""
         self._read()
 
-    def load(self) -> None:
-        """Read the images, and decode those that are to lie in memory.
+    def load(self, stage: str = "fit") -> None:
+        """Read the images of a stage, and decode those that are kept in memory.
+
+        Args:
+            stage: `fit` (training and validation images), `validate`, `test` or `predict`. A loader of another stage
+                decodes its images when it is made.
 
         Raises:
-            UserError: A file is no image, or the images cannot be cropped as asked for.
+            UserError: Some files are no images, or the images cannot be cropped as asked for.
         """
-        sets = self._read()
-        if not self.mean:
-            self.mean, self.std = mean_and_std(sets["train"], self.image_size)
-        for name, part in sets.items():
-            if self._resident or isinstance(part, ImageSet):
-                sets[name] = in_memory(part, self.image_size)
-        if self.crop == "resize" and isinstance(sets["train"], ImageSet):
+        self._decode(_PARTS[stage])
+        self.measure()
+        if self.crop == "resize" and not self._streamed:
             raise UserError("crop: resize needs images streamed from files: set on_device to false, or crop to pad")
 
+    def measure(self) -> None:
+        """Measure mean and standard deviation on the training images where the data set does not give them.
+
+        Raises:
+            UserError: Some of the training images cannot be read.
+        """
+        if not self.mean:
+            self.mean, self.std = mean_and_std(self._read()["train"], self.image_size)
+
     def setup(self, stage: str) -> None:
-        """Bring the images to where they are used."""
+        """Load the images of a stage and keep them on the device where they fit."""
         if stage == "fit":
             self.check_batch_size(self._world_size)
-        self.load()
-        if self._resident:
-            self._sets = {n: part.to(self._device) for n, part in self._sets.items() if isinstance(part, ImageSet)}
+        self.load(stage)
+        for name in _PARTS[stage]:
+            self._part(name)
         self._dtype = _network_dtype(self.trainer)
         dtype = torch.promote_types(self._dtype, torch.float32)  # half precision is rounded once, at the end
         self._mean = torch.tensor(self.mean, device=self._device, dtype=dtype).view(1, 3, 1, 1)
@@ -302,6 +319,31 @@ class ImageData(LightningDataModule):
             self.test_paths = test.paths if isinstance(test, FileSet) else None
         return self._sets
 
+    def _decode(self, names: Sequence[str]) -> None:
+        """Decode or resize the parts that are kept in memory.
+
+        Raises:
+            BrokenFilesError: Some files cannot be read; it names all of them.
+        """
+        sets, broken = self._read(), dict[str, str]()
+        for name in names:
+            part = sets[name]
+            if self._resident or isinstance(part, ImageSet):
+                try:
+                    sets[name] = in_memory(part, self.image_size)
+                except BrokenFilesError as error:
+                    broken |= error.broken
+        if broken:
+            raise BrokenFilesError(broken)
+
+    def _part(self, name: str) -> AnySet:
+        """Return the images of a part; decode them and move them to the device on first use."""
+        self._decode((name,))
+        part = self._sets[name]
+        if self._resident and isinstance(part, ImageSet):
+            part = self._sets[name] = part.to(self._device)
+        return part
+
     @property
     def _resident(self) -> bool:
         if self.on_device == "auto":
@@ -310,15 +352,18 @@ class ImageData(LightningDataModule):
 
     @property
     def _crop(self) -> str:
-        streamed = not isinstance(self._sets["train"], ImageSet)
-        return self.crop or ("resize" if streamed else "pad")
+        return self.crop or ("resize" if self._streamed else "pad")
+
+    @property
+    def _streamed(self) -> bool:
+        return isinstance(self._read()["train"], FileSet) and not self._resident
 
     def _evaluation(self, name: str) -> Loader:
         order = EvaluationOrder(self.counts()[name], self.eval_batch_size, self._rank, self._world_size)
         return self._loader(name, order)
 
     def _loader(self, name: str, order: TrainingOrder | EvaluationOrder) -> Loader:
-        part = self._sets[name]
+        part = self._part(name)
         if isinstance(part, ImageSet):
             return ResidentLoader(part, order)
         return StreamedLoader(
@@ -367,6 +412,14 @@ class ImageData(LightningDataModule):
     @property
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+
+def _check_extent(name: str, pixels: int | None, size: tuple[int, int]) -> None:
+    """Check that a length in pixels is not larger than the image."""
+    limit = min(size)
+    if pixels is not None and pixels > limit:
+        side = "the image size" if size[0] == size[1] else "the shorter image side"
+        raise UserError(f"data.{name} must be <= {limit} ({side}), got {pixels}")
 
 
 def _network_dtype(trainer: Any) -> torch.dtype:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from dasc.data.decode import decode_all
+from dasc.data.decode import BrokenFilesError, decode_all
 from dasc.data.sets import AnySet, FileSet, ImageSet
 
 DEVICE_LIMIT = 2**30
@@ -38,16 +38,27 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def mean_and_std(images: AnySet, size: tuple[int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel in [0, 1], of at most 10,000 images evenly through the set."""
+    """Return mean and standard deviation of each channel in [0, 1], of at most 10,000 images evenly through the set.
+
+    Raises:
+        BrokenFilesError: Some files cannot be read; it names all of those that were measured.
+    """
     step = -(-len(images.targets) // MEASURED)
     some = images.subset(torch.arange(0, len(images.targets), step))
     count, total, squares = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    broken: dict[str, str] = {}
     for start in range(0, len(some.targets), 500):
         part = some.subset(torch.arange(start, min(start + 500, len(some.targets))))
-        values = in_memory(part, size).images.double() / 255
+        try:
+            values = in_memory(part, size).images.double() / 255
+        except BrokenFilesError as error:
+            broken |= error.broken
+            continue
         count += values[:, 0].numel()
         total += values.sum((0, 2, 3))
         squares += values.square().sum((0, 2, 3))
+    if broken:
+        raise BrokenFilesError(broken)
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
     return tuple(round(x, 4) for x in mean.tolist()), tuple(round(x, 4) for x in std.tolist())

@@ -114,8 +114,7 @@ def load_teacher(source: Teacher, data: ImageData, trust: Iterable[str] = ()) ->
         network, mean, std = _from_state_dict(source, data)
     else:
         network, mean, std = _from_checkpoint(source, data, trust)
-    if not data.mean:  # a folder's are measured as it is loaded
-        data.load()
+    data.measure()
     given = torch.tensor([data.mean, data.std], dtype=torch.float64)
     own = torch.tensor([mean or data.mean, std or data.std], dtype=torch.float64)
     return LoadedTeacher(network if torch.equal(own, given) else Renormalised(network, own, given))

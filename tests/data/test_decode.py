@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from scipy.stats import ks_2samp
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
@@ -227,6 +227,21 @@ def test_a_file_that_is_no_image_is_one_sentence_with_its_path(
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("count", "named"), [(2, "{0}, {1}"), (3, "{0}, {1}, {2}"), (4, "{0}, {1}, {2}, ..."), (9, "{0}, {1}, {2}, ...")]
+)
+def test_several_broken_files_are_counted_in_one_sentence(count: int, named: str, tmp_path: Path) -> None:
+    paths = [str(save(noise(9, 9, 3), tmp_path / f"{place}.png")) for place in range(20)]
+    bad = paths[5 : 5 + count]
+    for path in bad:
+        Path(path).write_text("no image")
+    with pytest.raises(UserError) as raised:
+        decode_all(paths, (9, 9))
+    assert str(raised.value) == (
+        f"{count} files cannot be read as images ({named.format(*bad)}): repair or remove them"
+    )
+
+
 def test_sixteen_bits_of_grey_are_scaled_to_eight(tmp_path: Path) -> None:
     grey = (np.arange(64 * 64, dtype=np.uint16) * 16).reshape(64, 64)
     Image.fromarray(grey).save(tmp_path / "deep.png")
@@ -268,3 +283,50 @@ def test_an_image_over_pillows_limit_is_named_where_pillow_only_warns(tmp_path: 
     assert done.stdout.startswith(f"{path} cannot be read as an image (Image size (256 pixels) exceeds limit of 200")
     assert done.stdout.endswith("): repair or remove it\n")
     assert done.stderr == ""
+
+
+def tagged(path: Path, orientation: int) -> Path:
+    """Write an image of 12x20 with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(noise(12, 20, 3)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied(orientation: int, suffix: str, tmp_path: Path) -> None:
+    path = tagged(tmp_path / f"image{suffix}", orientation)
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    assert size_of(str(path)) == (upright.height, upright.width) == ((12, 20) if orientation < 5 else (20, 12))
+    middle = pixels(decode_whole(str(path), (upright.height, upright.width)))
+    assert np.array_equal(middle, np.array(upright))
+    for seed in range(3):
+        box = random_box(upright.height, upright.width, seeded(seed))
+        expected = np.array(upright.resize((8, 6), BILINEAR, box))
+        assert np.array_equal(pixels(decode_crop(str(path), (6, 8), seeded(seed))), expected)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_unknown_exif_orientation_is_ignored(orientation: int, tmp_path: Path) -> None:
+    path = str(tagged(tmp_path / "image.png", orientation))
+    assert size_of(path) == (12, 20)
+    assert np.array_equal(pixels(decode_whole(path, (12, 20))), noise(12, 20, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0no tiff header", b"Exif\0\0II*\0\xff\xff\xff\x7f"])
+def test_damaged_exif_data_is_ignored(exif: bytes, tmp_path: Path) -> None:
+    path = str(tmp_path / "image.jpg")
+    Image.fromarray(noise(12, 20, 3)).save(path, exif=exif)
+    assert size_of(path) == (12, 20)
+    assert decode_whole(path, (12, 20)).shape == (3, 12, 20)
+
+
+def test_sixteen_bits_of_grey_are_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(np.full((12, 20), 1000, dtype=np.uint16)).save(tmp_path / "deep.png", exif=exif)
+    assert size_of(str(tmp_path / "deep.png")) == (20, 12)
+    assert decode_whole(str(tmp_path / "deep.png"), (20, 12)).unique().tolist() == [4]

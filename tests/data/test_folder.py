@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from dasc import checkpoint
 from dasc.cli import main
 from dasc.data import DATASETS, ImageData, ImageSet
 from dasc.data import memory as memory_module
+from dasc.data.decode import decode_all
 from dasc.data.memory import mean_and_std
 from dasc.errors import UserError
 from tests.support.files import Pixels, make_folder, noise, save, truncate
@@ -63,6 +65,14 @@ def test_each_part_is_read_from_its_folder(tmp_path: Path) -> None:
         assert seen(data, part) == counter(files[part])
 
 
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_valid_and_validation_are_read_as_val(name: str, tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {part: {"cat": 4, "dog": 5} for part in ("train", name, "test")})
+    data = ready(tmp_path)
+    assert data.counts() == {"train": 9, "val": 9, "test": 9}
+    assert seen(data, "val") == counter(files[name])
+
+
 @pytest.mark.parametrize("given", [[], ["val"], ["test"]], ids=["train only", "with val", "with test"])
 def test_missing_parts_are_a_stratified_tenth_of_train(given: list[str], tmp_path: Path) -> None:
     files = make_folder(tmp_path, {"train": {"cat": 100, "dog": 200}} | {part: {"cat": 7, "dog": 7} for part in given})
@@ -111,6 +121,16 @@ def test_files_of_several_formats_are_mixed(suffixes: tuple[str, ...], tmp_path:
     data = ready(tmp_path)
     assert data.class_names == ("cat", "dog")
     assert seen(data, "train") == counter(files["train"])
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "labels.json", "Thumbs.db", ".DS_Store", "._photo.heic"])
+def test_other_files_in_class_folders_are_ignored(name: str, tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {part: TWO for part in ("train", "val", "test")})
+    for part in ("train", "val"):
+        (tmp_path / part / "cat" / name).write_text("no image")
+    data = ready(tmp_path)
+    assert seen(data, "train") == counter(files["train"])
+    assert seen(data, "val") == counter(files["val"])
 
 
 def test_images_in_folders_below_a_class_folder_belong_to_the_class(tmp_path: Path) -> None:
@@ -245,6 +265,24 @@ def empty(part: str) -> Callable[[Path], None]:
     return write
 
 
+def validation_in(*names: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        make_folder(root, {part: TWO for part in ("train", *names)})
+
+    return write
+
+
+def unsupported(*files: str, parts: tuple[str, ...] = ("train",)) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        make_folder(root, {part: TWO for part in parts})
+        for file in files:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text("an image of another type")
+
+    return write
+
+
+REMEDY = "convert them to JPEG or PNG, or remove them"
 KNOWN = "known are .jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp"
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "no root": (nothing, "there is no folder {}/train: data.root needs class folders under train/, val/ and test/"),
@@ -266,6 +304,40 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "an unknown class in test": (
         unknown_class_in("test"),
         "{0}/test has a class 'eel' that {0}/train lacks: remove it or add its images",
+    ),
+    "an unknown class in valid": (
+        unknown_class_in("valid"),
+        "{0}/valid has a class 'eel' that {0}/train lacks: remove it or add its images",
+    ),
+    "two validation folders": (
+        validation_in("val", "validation"),
+        "{} must have at most one validation folder, got val/ and validation/: merge them or remove all but one",
+    ),
+    "three validation folders": (
+        validation_in("val", "valid", "validation"),
+        "{} must have at most one validation folder, got val/ and valid/ and validation/: "
+        "merge them or remove all but one",
+    ),
+    **{
+        f"an image of type {suffix}": (
+            unsupported(f"train/dog/a{suffix}"),
+            "{0} has 1 image file of an unsupported type ({0}/train/dog/a"
+            + suffix
+            + "): convert it to JPEG or PNG, or remove it",
+        )
+        for suffix in (".heic", ".HEIF", ".avif", ".svg", ".raw", ".CR2", ".nef", ".psd", ".jxl", ".gif")
+    },
+    "images of unsupported types in all parts": (
+        unsupported("test/cat/a.svg", "valid/dog/b.heic", "train/dog/c.heic", parts=("train", "valid", "test")),
+        "{0} has 3 image files of an unsupported type (first: {0}/train/dog/c.heic): " + REMEDY,
+    ),
+    "only images of unsupported types in the first class": (
+        unsupported("train/ape/a.heic", "train/ape/sub/b.heic", "train/cat/c.heic"),
+        "{0} has 3 image files of an unsupported type (first: {0}/train/ape/a.heic): " + REMEDY,
+    ),
+    "only images of unsupported types in val": (
+        unsupported("val/cat/a.heic", "val/cat/b.heic"),
+        "{0} has 2 image files of an unsupported type (first: {0}/val/cat/a.heic): " + REMEDY,
     ),
     "an empty val": (
         empty("val"),
@@ -291,7 +363,7 @@ def text_for_an_image(path: Path) -> None:
     path.write_text("no image")
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("part", ["train", "val"])
 @pytest.mark.parametrize(("ruin", "suffix"), [(text_for_an_image, ".png"), (truncate, ".jpg")], ids=["text", "half"])
 def test_a_broken_image_in_memory_stops_the_command_before_training(
     part: str,
@@ -311,6 +383,78 @@ def test_a_broken_image_in_memory_stops_the_command_before_training(
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(rf"dasc fit: {path} cannot be read as an image \(.+\): repair or remove it", said)
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("on_device", ["true", "false"])
+def test_a_broken_test_image_stops_the_test_and_not_the_fit(
+    on_device: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    path = make_folder(root, {part: TWO for part in ("train", "val", "test")})["test"][33][0]
+    truncate(path)
+    settings = (
+        *("--config", str(tiny), "--data.dataset=folder", f"--data.root={root}", "--data.batch_size=8"),
+        *(f"--data.on_device={on_device}", "--data.num_workers=0"),
+    )
+    main(["fit", *settings, "--epochs_scale=0.001", "--trainer.limit_train_batches=1"])
+    checkpoint_path = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt"
+    main(["validate", *settings, f"--ckpt_path={checkpoint_path}"])
+    for command in ("test", "predict"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, *settings, f"--ckpt_path={checkpoint_path}"])
+        assert stop.value.code == 2
+        assert f"{path} cannot be read as an image" in capsys.readouterr().err.splitlines()[-1]
+
+
+STAGES = {"fit": {"train", "val"}, "validate": {"val"}, "test": {"test"}, "predict": {"test"}}
+
+
+@pytest.mark.parametrize(("stage", "parts"), STAGES.items(), ids=list(STAGES))
+def test_a_stage_decodes_its_own_parts_only(
+    stage: str, parts: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path, {part: TWO for part in ("train", "val", "test")})
+    data = ImageData("folder", str(tmp_path), batch_size=1, crop="none")
+    data.mean, data.std = (0.5,) * 3, (0.5,) * 3  # else the training images are measured
+    decoded: list[str] = []
+
+    def decode(paths: list[str], size: tuple[int, int]) -> Tensor:
+        decoded.extend(Path(path).parts[-3] for path in paths)
+        return decode_all(paths, size)
+
+    monkeypatch.setattr(memory_module, "decode_all", decode)
+    data.setup(stage)
+    assert Counter(decoded) == Counter({part: 50 for part in parts})
+    data.setup(stage)
+    assert len(decoded) == 50 * len(parts)
+
+
+@pytest.mark.parametrize("first", ["fit", "validate", "test"])
+def test_any_stage_may_follow_another_on_the_same_data(first: str, tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {part: TWO for part in ("train", "val", "test")})
+    data, whole = ImageData("folder", str(tmp_path), batch_size=1, crop="none"), ready(tmp_path)
+    data.setup(first)
+    for part in ("test", "val", "train"):  # a loader decodes what its stage has not
+        assert seen(data, part) == counter(files[part])
+    for stage in ("test", "fit"):
+        data.setup(stage)
+        for part in ("test", "val", "train"):
+            assert seen(data, part) == counter(files[part])
+    assert (data.mean, data.std) == (whole.mean, whole.std)
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_broken_images_of_all_chunks_and_parts_are_reported_at_once(on_device: bool, tmp_path: Path) -> None:
+    files = make_folder(tmp_path, {"train": {"cat": 600, "dog": 600}, "val": TWO, "test": TWO}, size=(4, 4))
+    bad = [files["train"][place][0] for place in (3, 550, 1150)]
+    if on_device:  # streamed validation images are not decoded before they are used
+        bad.append(files["val"][7][0])
+    for path in bad:
+        path.write_text("no image")
+    with pytest.raises(UserError) as raised:
+        ready(tmp_path, on_device=on_device)
+    named = ", ".join(map(str, bad[:3])) + (", ..." if on_device else "")
+    assert str(raised.value) == f"{len(bad)} files cannot be read as images ({named}): repair or remove them"
 
 
 def test_folder_stands_beside_the_sets_that_are_known_by_name() -> None:

@@ -1,6 +1,8 @@
 """MixUp and CutMix of training batches, and the loss on what they make."""
 
 import math
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from dasc.modules import Classifier
 from dasc.networks import CifarResNet
 from dasc.seeding import Stream, mix
 from dasc.stages import Stages
+from tests.support.files import make_folder
 from tests.support.training import bare_trainer
 
 KINDS = ("mixup", "cutmix")
@@ -216,6 +219,10 @@ def test_training_batches_are_mixed_and_validation_and_test_batches_are_not(kind
         ({"mix": "mixup", "mix_alpha": 0}, "mix_alpha is 0: write a number over 0"),
         ({"mix_alpha": -0.5}, "mix_alpha is -0.5: write a number over 0"),
         ({"mix_alpha": math.nan}, "mix_alpha is nan: write a number over 0"),
+        ({"cutout": 16}, "data.cutout must be <= 8 (the image size), got 16"),
+        ({"cutout": 9}, "data.cutout must be <= 8 (the image size), got 9"),
+        ({"cutout": 33, "image_size": 32}, "data.cutout must be <= 32 (the image size), got 33"),
+        ({"translate": 9}, "data.translate must be <= 8 (the image size), got 9"),
         ({"cutout": 0}, "cutout is 0: write a whole number, at least 1"),
         ({"cutout": -2}, "cutout is -2: write a whole number, at least 1"),
     ],
@@ -225,6 +232,20 @@ def test_a_wrong_setting_is_named_in_one_sentence(settings: dict[str, Any], mess
         ImageData(**settings)
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
+
+
+def test_cutout_and_translate_may_be_as_large_as_the_image() -> None:
+    data = ImageData(cutout=8, translate=8)
+    assert (data.cutout, data.translate) == (8, 8)
+    assert ImageData(cutout=9, translate=10, image_size=12).image_size == (12, 12)
+
+
+@pytest.mark.parametrize("name", ["cutout", "translate"])
+def test_the_shorter_side_limits_cutout_and_translate(name: str, tmp_path: Path) -> None:
+    make_folder(tmp_path, {"train": {"cat": 1, "dog": 1}}, size=(20, 12))
+    settings: dict[str, Any] = {name: 13}
+    with pytest.raises(UserError, match=re.escape(f"data.{name} must be <= 12 (the shorter image side), got 13")):
+        ImageData("folder", str(tmp_path), **settings)
 
 
 def test_a_run_that_continues_must_have_the_same_cutout_and_mix() -> None:

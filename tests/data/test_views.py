@@ -1,5 +1,6 @@
 """Several augmented views of one image: in training, and of test images."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from dasc.modules import Classifier
 from dasc.networks import CifarResNet
 from dasc.seeding import Stream, mix
 from dasc.stages import Magnitude, Stages
+from tests.support.files import make_folder
 from tests.support.training import bare_trainer
 
 BATCH = 96
@@ -203,6 +205,15 @@ def test_a_view_of_test_images_is_augmented_at_a_random_magnitude_and_normalised
     if hole is not None:
         expected = cutout(expected, draws, hole)
     assert torch.allclose(data.test_view(batches[0], view), expected, rtol=0, atol=1e-6)
+
+
+def test_a_view_of_resident_files_is_cropped_the_same_before_and_after_a_fit(tmp_path: Path) -> None:
+    make_folder(tmp_path, {part: {"cat": 8, "dog": 8} for part in ("train", "val", "test")})
+    given: dict[str, Any] = {"dataset": "folder", "root": str(tmp_path), "batch_size": 4}
+    data, (batch,) = scored(16, **given)
+    view = data.test_view(batch, 0)
+    data.setup("fit")
+    assert torch.equal(data.test_view(batch, 0), view)
 
 
 @pytest.mark.parametrize("eval_batch_size", [7, 100, 359])

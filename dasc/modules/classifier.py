@@ -177,6 +177,7 @@ class Classifier(LightningModule):
         self.log_epoch({"lr": float(self._stage_lr().lrs(0)[0])})
         for logger in self.trainer.loggers:
             logger.log_metrics(self._logged, step=self.current_epoch)
+            logger.save()  # a killed run keeps the rows of a CSVLogger
 
     def _stage_lr(self) -> StageLR:
         scheduler = self.lr_schedulers()

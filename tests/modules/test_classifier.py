@@ -1,9 +1,11 @@
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -113,6 +115,20 @@ def test_every_curve_of_a_fit_has_one_point_an_epoch_at_the_epochs_number(name: 
     trainer = quiet(3, limit_train_batches=2, logger=curves, log_every_n_steps=1)
     trainer.fit(module, datamodule=digits())
     assert [step for step, _ in curves.points[name]] == [0, 1, 2]
+
+
+def test_an_epoch_is_in_the_file_of_a_csv_logger_when_it_ends(tmp_path: Path) -> None:
+    logger, seen = CSVLogger(tmp_path), list[str]()
+
+    class ReadFile(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            path = Path(logger.log_dir) / "metrics.csv"
+            seen.append(path.read_text() if path.is_file() else "")
+
+    module = Classifier(network(), Stages.parse([{"epochs": 3}]))
+    trainer = quiet(3, limit_train_batches=1, logger=logger, callbacks=[ReadFile()], log_every_n_steps=1)
+    trainer.fit(module, datamodule=digits())
+    assert [len(text.splitlines()) for text in seen] == [0, 2, 3]  # with the header
 
 
 def test_the_learning_rate_that_is_logged_is_that_of_the_epochs_first_step() -> None:

@@ -7,6 +7,7 @@ Private names of Lightning, because there is no public one:
 
 import csv
 import os
+import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,10 +35,11 @@ def parents(loggers: Iterable[Logger]) -> list[Path]:
 
 
 def name_after(loggers: Iterable[Logger], run_folder: Path) -> None:
-    """Give the loggers without a version the name of the run folder, such as version_3."""
+    """Give the loggers without a version that of the run folder: 3 for version_3."""
+    number = run_folder.name.removeprefix("version_")
     for logger in _file_loggers(loggers):
         if logger._version is None:
-            logger._version = run_folder.name
+            logger._version = int(number) if re.fullmatch(r"0|[1-9]\d*", number) else run_folder.name
 
 
 def check_nothing_deleted(loggers: Iterable[Logger]) -> None:

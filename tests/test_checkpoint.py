@@ -172,6 +172,20 @@ def test_another_format_is_named_with_the_one_that_is_read(saved: Saved, tmp_pat
     )
 
 
+def test_a_checkpoint_of_format_1_is_read_and_not_resumed(saved: Saved, tmp_path: Path) -> None:
+    def make_old(content: dict[str, Any]) -> None:
+        content["dasc"]["format"] = 1
+        for name in ("trainer", "checksum", "weights"):
+            content["dasc"].pop(name, None)
+        content["dasc"]["recipe"].pop("averaging")
+
+    path = changed(saved, tmp_path / "old.ckpt", make_old)
+    loaded = checkpoint.load_network(path)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.network.parameters(), saved.network.parameters(), strict=True))
+    with pytest.raises(UserError, match="a checkpoint of format 1 cannot be resumed"):
+        checkpoint.check_continues(checkpoint.read(path)["dasc"], describes(TABLE))
+
+
 def test_weights_that_do_not_fit_their_own_network_are_named(saved: Saved, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "odd.ckpt", lambda content: content["state_dict"].pop("network.fc.bias"))
     message = refused(checkpoint.load_network, path)

@@ -211,6 +211,7 @@ class Command(LightningCLI):
         resumed = None if self.ckpt_path is None or self.folder is None else runs.progress(self.ckpt_path)
         trainer = self.trainer
         assert isinstance(trainer, Commands)
+        trainer.agree_on_sigterm()
         try:
             with trainer.in_run_folder(self.root, self.folder, resumed), exit_status_of_signals():
                 trainer.fit(model, **kwargs)

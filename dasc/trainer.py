@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dasc import loggers, runs
 from dasc.callbacks.checkpoints import set_checkpoint_folder
@@ -64,6 +65,27 @@ class RunTrainer(Trainer):
         except BaseException:
             runs.release(made)
             raise
+
+    def agree_on_sigterm(self) -> None:
+        """Let all processes stop before the same step, once one of them has received SIGTERM.
+
+        Lightning's signal handler broadcasts at once, within whatever else the processes exchange at that moment, and
+        they crash. Private names of Lightning, because there are no public ones: `_signal_connector` and its
+        `_sigterm_notifier_fn`, and `_broadcast_sigterm_tensor`, which is called before every step of several processes.
+        """
+        if self.world_size == 1:
+            return
+        received: list[int] = []
+
+        def remember(signum: int, frame: Any) -> None:
+            received.append(signum)
+
+        def stop_together() -> None:
+            if self.strategy.reduce_boolean_decision(bool(received), all=False):
+                raise SIGTERMException
+
+        setattr(self._signal_connector, "_sigterm_notifier_fn", remember)  # noqa: B010 - mypy knows a method
+        setattr(self.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", stop_together)  # noqa: B010
 
     @property
     def log_dir(self) -> str | None:

@@ -95,7 +95,8 @@ def test_a_crash_while_a_checkpoint_is_written_leaves_the_one_before_it(
     kill(shrinking, tmp_path, 1, "KillWhileSaving", "--trainer.callbacks.epoch", 3)
     half = tmp_path / "lightning_logs" / "version_0"
     assert saved(half)["dasc"]["epoch"] == 2
-    assert any(path.stat().st_size == 1000 for path in (half / "checkpoints").iterdir()), "the kill came too early"
+    # of the 1000 bytes, the last 22 are kept back: they may be the end of the archive, which gets the checksum
+    assert any(path.stat().st_size == 978 for path in (half / "checkpoints").iterdir()), "the kill came too early"
     assert_same_end(fit(shrinking, tmp_path, 1, "--ckpt_path", "last"), alone)
 
 

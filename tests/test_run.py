@@ -220,5 +220,5 @@ def test_a_network_of_ones_own_needs_no_settings(
     main(["fit", "--config", str(config), "--epochs_scale=0.5", "--trainer.limit_train_batches=1"])
     main(["test", "--config", str(config), "--ckpt_path=best", "--trainer.enable_progress_bar=false"])
     assert "test/accuracy" in capsys.readouterr().out
-    loaded = checkpoint.load_network("lightning_logs/version_0/checkpoints/best.ckpt")
+    loaded = checkpoint.load_network("lightning_logs/version_0/checkpoints/best.ckpt", trust=("my_package",))
     assert loaded.network.get_parameter("2.weight").shape == (10, 48)

@@ -46,7 +46,7 @@ from dasc.plan import Epoch, epoch_of, print_plan
 from dasc.stages import Stages
 from dasc.stopping import StoppedError, describe_stop, exit_status_of_signals, stop_reason
 from dasc.teacher_report import report
-from dasc.trainer_rules import check_device, check_trainer
+from dasc.trainer_rules import as_list, check_device, check_trainer
 
 
 def _parse_stages(given: Any) -> Stages:
@@ -161,7 +161,7 @@ class Command(LightningCLI):
         if config.data.init_args.get("magnitude", "none") != "none":
             raise UserError("data.magnitude is set by the table: write it in the column magnitude of stages")
         check_learning_rate(config.model)
-        given = _as_list(config.trainer.callbacks)
+        given = as_list(config.trainer.callbacks)
         if self.subcommand in ("fit", "plan"):
             check_trainer(config.trainer)
             check_callbacks(map(class_of, given))
@@ -176,7 +176,7 @@ class Command(LightningCLI):
         self.model.trust = tuple(config.get("trust") or ())
         self.root = Path(os.path.expandvars(config.trainer.default_root_dir or ".")).expanduser()
         if self.subcommand in ("fit", "plan"):
-            self.model.averaging = averaging_of(_as_list(config.trainer.callbacks))
+            self.model.averaging = averaging_of(as_list(config.trainer.callbacks))
             self.model.prepare(self.datamodule)
         self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
         self.epochs_done, self.rows = self._progress()
@@ -191,7 +191,7 @@ class Command(LightningCLI):
             max_epochs=self.model.stages.total_epochs,
             logger=self._logger(config.trainer),
             callbacks=self._callbacks(config.trainer),
-            plugins=[*_as_list(config.trainer.plugins), AtomicCheckpointIO()],
+            plugins=[*as_list(config.trainer.plugins), AtomicCheckpointIO()],
             **kwargs,
         )
         check_device(config.trainer, trainer)
@@ -306,7 +306,7 @@ class Command(LightningCLI):
         given = trainer.logger
         if isinstance(given, Logger | list):
             if not trainer.fast_dev_run and (self.subcommand != "fit" or self.folder is None):
-                loggers.check_nothing_deleted(_as_list(given))
+                loggers.check_nothing_deleted(as_list(given))
             return given
         if given is False or self.subcommand != "fit":
             return given or False
@@ -314,7 +314,7 @@ class Command(LightningCLI):
         return TensorBoardLogger(root, name=runs.LOGS, default_hp_metric=False)
 
     def _callbacks(self, trainer: Any) -> list[Callback]:
-        given = _as_list(trainer.callbacks)
+        given = as_list(trainer.callbacks)
         if self.subcommand == "predict":
             return [PredictionWriter(self.root), *given]
         if self.subcommand != "fit":
@@ -415,9 +415,3 @@ def _processes(trainer: Any) -> int:
 
 def _scaled(stages: Stages | None, epochs_scale: float, auxiliary_scale: float) -> Stages | None:
     return None if stages is None else stages.scaled(epochs_scale, auxiliary_scale)
-
-
-def _as_list(given: Any) -> list[Any]:
-    if given is None:
-        return []
-    return list(given) if isinstance(given, list) else [given]

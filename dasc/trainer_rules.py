@@ -52,7 +52,7 @@ RULES: Mapping[str, Rule] = {
     "barebones": Rule(lambda given: not given, "false", "it switches off the callbacks that prune and save"),
     "model_registry": Rule(lambda name: name is None, "null", "checkpoints are files of the run folder"),
     "plugins": Rule(
-        lambda plugins: not any("CheckpointIO" in _class_name(p) for p in _as_list(plugins)),
+        lambda plugins: not any("CheckpointIO" in _class_name(p) for p in as_list(plugins)),
         "without a CheckpointIO",
         "dasc writes checkpoints atomically with its own",
     ),
@@ -82,7 +82,8 @@ def check_device(options: Any, trainer: Trainer) -> None:
         raise UserError("trainer.sync_batchnorm must be false on the CPU, got true: torch has it for GPUs only")
 
 
-def _as_list(given: Any) -> list[Any]:
+def as_list(given: Any) -> list[Any]:
+    """Return an option that is one thing or a list of them as a list; None is an empty one."""
     if given is None:
         return []
     return list(given) if isinstance(given, list) else [given]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dasc import checksum
+from dasc.classes import difference_of_classes
 from dasc.errors import UserError
 from dasc.networks import build_network, set_auxiliary_blocks
 
@@ -162,6 +163,7 @@ def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:
         for key in ("network", "data", "recipe", "trainer", "seed")
         for line in _differences(key, recorded[key], current[key])
     ]
+    different += _other_images(recorded, current)
     begun = recorded["stage"] + 1
     if recorded["stages"][:begun] != current["stages"][:begun]:
         for number, row in enumerate(recorded["stages"][:begun], start=1):
@@ -173,6 +175,17 @@ def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:
             f"this run cannot continue that checkpoint: {'; '.join(different)}: "
             "give what was recorded, or start anew with init_from"
         )
+
+
+def _other_images(recorded: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Return how the classes and the training images differ."""
+    classes = difference_of_classes(recorded["classes"], current["classes"])
+    if classes:
+        return [f"the classes differ: {classes}"]
+    before, now = recorded.get("split"), current.get("split")
+    if not before or not now or before["digest"] == now["digest"]:
+        return []
+    return [f"the {now['images']} training images are others than the {before['images']} recorded ones"]
 
 
 def _differences(key: str, recorded: Any, current: Any) -> list[str]:

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from dasc import checkpoint, loggers, runs
+from dasc import checkpoint, loggers, runs, scoring
 from dasc.callbacks import (
     AtomicCheckpointIO,
     AugmentedImages,
@@ -139,6 +139,12 @@ class Command(LightningCLI):
                 required=True,
                 help="The teachers: checkpoints, or folders with runs in them.",
             )
+        if subcommand in ("validate", "test", "teacher-report"):
+            parser.add_argument(
+                scoring.ALLOW,
+                action="store_true",
+                help="Score images that the checkpoint was trained on too, which is an error without this option.",
+            )
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -169,15 +175,22 @@ class Command(LightningCLI):
             for name in ("callbacks", "logger", "plugins", "profiler", "strategy"):
                 config.trainer[name] = None
             config.trainer.callbacks = [one for one in given if issubclass(class_of(one), WeightEMA)] or None
+        if self.subcommand in scoring.COMMANDS:
+            self.scored = scoring.find_checkpoint(config.get("ckpt_path"), _root(config.trainer), config)
+            data, classes = config.data.init_args, self.scored[1].get("classes")
+            if data.dataset == "folder" and classes and data.class_names is None:
+                data.class_names = list(classes)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer of this run, in the folder of the run that it continues."""
         config = self.config_init[self.subcommand]
         self.model.trust = tuple(config.get("trust") or ())
-        self.root = Path(os.path.expandvars(config.trainer.default_root_dir or ".")).expanduser()
+        self.root = _root(config.trainer)
         if self.subcommand in ("fit", "plan"):
             self.model.averaging = averaging_of(as_list(config.trainer.callbacks))
             self.model.prepare(self.datamodule)
+        if self.subcommand in scoring.COMMANDS:
+            self._prepare_scoring(self.scored[1], bool(config.get(scoring.ALLOW.lstrip("-"))))
         self.ckpt_path = self._find_checkpoint(config.get("ckpt_path"))
         self.epochs_done, self.rows = self._progress()
         self.folder = None if self.ckpt_path is None else runs.folder_to_continue(self.ckpt_path, self.root)
@@ -243,23 +256,17 @@ class Command(LightningCLI):
     def teacher_report(self, **kwargs: Any) -> None:
         """Set several teachers side by side."""
         teachers = self.config_init[self.subcommand].teachers
-        report(self.trainer, self.datamodule, teachers, self.root, self.model.trusted_modules())
+        allow = bool(self.config_init[self.subcommand].get(scoring.ALLOW.lstrip("-")))
+        report(self.trainer, self.datamodule, teachers, self.root, self.model.trusted_modules(), allow)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self.ckpt_path}
 
     def _find_checkpoint(self, given: str | None) -> Path | None:
         """Turn `last`, `best` or a path into a file; None starts from scratch."""
-        if self.subcommand == "teacher-report":
-            return None
-        if self.subcommand not in ("fit", "plan"):
-            if given is None:
-                raise UserError("--ckpt_path is missing: give a checkpoint, or best or last for the newest run's")
-            if given in ("best", "last"):
-                return runs.newest_with(self.root, given, self.model.describe()["network"])
-            checkpoint.read(given)
-            return Path(given)
-        if given is None:
+        if self.subcommand in scoring.COMMANDS:
+            return self.scored[0]
+        if self.subcommand == "teacher-report" or given is None:
             return None
         if given != "last":
             read = checkpoint.read(given)
@@ -273,6 +280,13 @@ class Command(LightningCLI):
         elif reason:
             print(reason)
         return path
+
+    def _prepare_scoring(self, recorded: dict[str, Any], allow_training_images: bool) -> None:
+        """Give the images to the network of a checkpoint as its run did, if it was not trained on them."""
+        self.datamodule.use(recorded)
+        part = {"validate": "val", "test": "test"}.get(str(self.subcommand))
+        if part is not None and not allow_training_images:
+            self.datamodule.source.check_unseen(part, recorded, scoring.ALLOW)
 
     def _progress(self) -> tuple[int, list[dict[str, Any]]]:
         """Return the epochs and the finished rows that the run to continue has behind it."""
@@ -299,7 +313,9 @@ class Command(LightningCLI):
     def _current(self) -> dict[str, Any]:
         settings = trainer_settings(self.config[self.subcommand].trainer)
         current: dict[str, Any] = self.model.describe()
-        return current | {"data": self.datamodule.describe(), "trainer": settings}
+        data = self.datamodule
+        current |= {"classes": list(data.class_names), "data": data.describe(), "split": data.source.record()}
+        return current | {"trainer": settings}
 
     def _logger(self, trainer: Any) -> Any:
         """Return the logger of the config; the default of fit is TensorBoardLogger into the run folder."""
@@ -404,6 +420,11 @@ class Reader(Command):
         self.__dict__.pop("config_dump", None)  # Lightning's copy of the config, which it keeps from the one before
         made = self.parser.instantiate_classes(self.config)["fit"]
         return made["model"], made["data"]
+
+
+def _root(trainer: Any) -> Path:
+    """Return the folder that contains lightning_logs/."""
+    return Path(os.path.expandvars(trainer.default_root_dir or ".")).expanduser()
 
 
 def _processes(trainer: Any) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -157,19 +157,49 @@ def _progress(read: dict[str, Any]) -> Progress:
     return int(read["dasc"]["epochs_done"]), int(read.get("global_step", 0))
 
 
-def newest_with(root: Path, name: str, network: dict[str, Any]) -> Path:
-    """Return the checkpoint `name` of the newest run under `root` that has one of this network.
+def newest_with(root: Path, name: str, difference: Callable[[dict[str, Any]], str]) -> tuple[Path, str]:
+    """Return a checkpoint of the newest run under `root` that fits, and a remark, which may be empty.
+
+    If its last.ckpt is damaged, the checkpoint of that run with the most progress is used instead.
+
+    Args:
+        root: The folder that contains lightning_logs/.
+        name: `best` or `last`.
+        difference: Returns why a run does not fit, given the data of a checkpoint under `dasc`; empty if it fits.
 
     Raises:
-        UserError: No run has one.
+        UserError: No run fits, and why the newest with such a checkpoint does not.
     """
+    skipped = ""
     for folder in run_folders(root):
-        path = folder / CHECKPOINTS / f"{name}.ckpt"
-        if path.is_file() and checkpoint.read(path)["dasc"]["network"] == network:
-            return path
+        path, remark = folder / CHECKPOINTS / f"{name}.ckpt", ""
+        if not path.is_file():
+            continue
+        try:
+            recorded = checkpoint.read(path, mmap=True)["dasc"]
+        except checkpoint.DamagedError:
+            other = _furthest_readable(path.parent) if name == "last" else None
+            if other is None:
+                raise
+            path, recorded, remark = *other, f"{path} is damaged: {other[0]} is used instead"
+        reason = difference(recorded)
+        if not reason:
+            return path, remark or (f"{skipped}: {path} is used instead" if skipped else "")
+        skipped = skipped or f"{folder.name} does not fit, {reason}"
     raise UserError(
-        f"no run under {root / LOGS} has a checkpoint '{name}' of this network: run `dasc fit` first, or give a path"
+        f"no run under {root / LOGS} has a checkpoint '{name}' of this network and these data"
+        f"{f' ({skipped})' if skipped else ''}: run `dasc fit` first, or give a path"
     )
+
+
+def _furthest_readable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint in `folder` other than last.ckpt with the most progress, and its data under `dasc`."""
+    found = []
+    for path in _all_but_last(folder):
+        with suppress(UserError):
+            read = checkpoint.read(path, mmap=True)
+            found.append((_progress(read), path, read["dasc"]))
+    return max(found, key=lambda one: one[0])[1:] if found else None
 
 
 def folder_to_continue(path: Path, root: Path) -> Path | None:

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dasc import checkpoint, runs
 from dasc.callbacks.files import write_csv, write_whole
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, Teacher, load_teacher
 from dasc.modules.teacher import SUFFIXES
 from dasc.networks import auxiliary_blocks
+from dasc.scoring import ALLOW
 from dasc.stages import Stages
 
 METRICS = {
@@ -33,17 +35,27 @@ _CAPTION = "discr.: class discrimination of predictions and of features; T. stdd
 Row = Mapping[str, Any]
 
 
-def report(trainer: Trainer, data: ImageData, teachers: Sequence[str], root: Path, trust: Sequence[str] = ()) -> None:
+def report(
+    trainer: Trainer,
+    data: ImageData,
+    teachers: Sequence[str],
+    root: Path,
+    trust: Sequence[str] = (),
+    allow_training_images: bool = False,
+) -> None:
     """Test teachers on the data; print a table, and write teachers.csv and teachers.svg into `root`.
 
     Raises:
-        UserError: A teacher cannot be read, or is of other classes; before any is tested.
+        UserError: A teacher cannot be read, is of other classes or another image size, or was trained on the test
+            images, unless `allow_training_images`; before any is tested.
     """
     for name in teachers:
         if Path(name).suffix in SUFFIXES:
             raise UserError(
                 f"{name} is a state_dict: give teacher-report checkpoints of dasc, or folders with runs in them"
             )
+    for name in teachers:
+        _check_fits(name, data, allow_training_images)
     networks = {name: load_teacher(Teacher(path=name), data, trust).network for name in teachers}
     rows: list[Row] = []
     for name, network in networks.items():
@@ -59,6 +71,19 @@ def report(trainer: Trainer, data: ImageData, teachers: Sequence[str], root: Pat
     drawn = draw(rows, root / "teachers.svg")
     said = "written: teachers.csv" + (" and teachers.svg" if drawn else "")
     console.print(said if drawn else f"{said} (for the figure: pip install 'dasc\\[study]')", highlight=False)
+
+
+def _check_fits(name: str, data: ImageData, allow_training_images: bool) -> None:
+    recorded = checkpoint.read(runs.checkpoint_in(name), mmap=True)["dasc"]
+    size = recorded.get("image_size")
+    if size and tuple(size) != data.image_size:
+        height, width = size
+        raise UserError(
+            f"data.image_size must be that of the teachers, {name} has {height}x{width}, the data have "
+            f"{'x'.join(map(str, data.image_size))}"
+        )
+    if not allow_training_images:
+        data.source.check_unseen("test", recorded, ALLOW)
 
 
 def draw(rows: Sequence[Row], path: Path) -> bool:

@@ -62,7 +62,7 @@ def damages(content: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 def test_no_bit_flip_or_truncation_loads(written: Path) -> None:
     content = written.read_bytes()
-    for number, damaged in enumerate(damages(content, 200, seed=0)):
+    for number, damaged in enumerate(damages(content, 1000, seed=0)):
         written.write_bytes(damaged)
         assert str(written) in refusal(written, mmap=number % 3 == 0)
 

@@ -65,7 +65,7 @@ CASES = {
     "a class that train lacks": ("--data.dataset=folder --data.root=strange", "val has a class 'emu' that", "lacks"),
     "a file that is no image": (
         "--data.dataset=folder --data.root=broken --data.batch_size=4",
-        "broken/train/cat/001.png cannot be read as an image",
+        "broken/train/cat/002.png cannot be read as an image",
     ),
     "a data set that is not there": (
         "--data.dataset=cifar10",
@@ -141,7 +141,7 @@ def test_a_mistake_is_one_sentence(
     (tmp_path / "empty" / "train").mkdir(parents=True)
     make_folder(tmp_path / "strange", {"train": {"cat": 2, "dog": 2}, "val": {"cat": 1, "emu": 1}})
     make_folder(tmp_path / "broken", {"train": {"cat": 20, "dog": 20}})
-    truncate(tmp_path / "broken" / "train" / "cat" / "001.png")
+    truncate(tmp_path / "broken" / "train" / "cat" / "002.png")
     said = sentence(["fit", "--config", str(tiny), *re.split(" (?=--)", wrong)], capsys)
     assert said.startswith("dasc fit: ")
     assert all(part in said for part in parts), said

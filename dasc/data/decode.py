@@ -64,8 +64,8 @@ def size_of(path: str) -> tuple[int, int]:
         return (image.width, image.height) if swapped else (image.height, image.width)
 
 
-def decode_all(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
-    """Decode files, in threads, into uint8 (N, 3, *size).
+def decode_all(paths: Sequence[str], size: tuple[int, int], margin: float = 1.0) -> Tensor:
+    """Decode the middle of files, in threads, into uint8 (N, 3, *size); see `decode_whole`.
 
     Raises:
         BrokenFilesError: Some files cannot be read; it names them after all files have been tried.
@@ -74,7 +74,7 @@ def decode_all(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
 
     def decode(place: int) -> str | None:
         try:
-            images[place] = decode_whole(paths[place], size)
+            images[place] = decode_whole(paths[place], size, margin)
         except UserError as error:
             return str(error)
         return None

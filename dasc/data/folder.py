@@ -1,6 +1,7 @@
 """Images in class folders under train/ and, optionally, under val/ and test/."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,9 @@ from dasc.errors import UserError
 VALIDATION_NAMES = ("val", "valid", "validation")
 """Accepted names of the folder of the validation images."""
 
+NAMED = 10
+"""Class names at most that an error shows."""
+
 UNSUPPORTED = (
     *(".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jfif", ".jpe", ".gif", ".apng"),
     *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
@@ -24,15 +28,22 @@ Samples = list[tuple[str, int]]
 """Paths with the numbers of their classes."""
 
 
-def folder_info(root: Path) -> SetInfo:
-    """Return what is known of a folder before its images are read.
+def folder_info(root: Path, class_names: Sequence[str] | None = None) -> SetInfo:
+    """Return the properties of a folder before its images are read.
 
-    Images are mirrored left to right; they have the size of the first one, or what `image_size` says.
+    Images are mirrored left to right; they have the size of the first one, or `image_size`.
+
+    Args:
+        root: The folder.
+        class_names: Names of the classes in the order of their numbers. Then train/ may be missing or lack some. None:
+            the class folders under train/, sorted; each has images.
 
     Raises:
-        UserError: The folder is missing or empty, has two validation folders, val/ or test/ has a class that train/
-            lacks, or the first class has no image that can be read.
+        UserError: The folder is missing or empty, has two validation folders or a class folder that is not one of the
+            classes, or no image can be read to get its size.
     """
+    if class_names is not None:
+        return _info_of(root, tuple(class_names))
     train = root / "train"
     if not train.is_dir():
         raise UserError(f"there is no folder {train}: data.root needs class folders under train/, val/ and test/")
@@ -43,32 +54,74 @@ def folder_info(root: Path) -> SetInfo:
         for name in () if folder is None else _class_names(folder):
             if name not in names:
                 raise UserError(f"{folder} has a class '{name}' that {train} lacks: remove it or add its images")
-    first = next((path for path in sorted((train / names[0]).rglob("*")) if _is_image(path)), None)
+    first = _first_image(train / names[0])
     if first is None:
         _find(root, names)
         raise UserError(f"{train / names[0]} has no images: known are {', '.join(IMG_EXTENSIONS)}")
-    return SetInfo(tuple(names), size_of(str(first)), True, lambda root, download: _read(root, names))
+    return _set_info(tuple(names), first, strict=True)
 
 
-def _read(root: Path, names: list[str]) -> Parts:
-    train, val, test = (None if found is None else _file_set(*found) for found in _find(root, names))
-    assert train is not None
-    counts = torch.bincount(train.targets, minlength=len(names))
-    if not bool(counts.all()):
-        empty = names[int((counts == 0).nonzero()[0])]
-        raise UserError(f"{root / 'train' / empty} has no images: known are {', '.join(IMG_EXTENSIONS)}")
+def _info_of(root: Path, names: tuple[str, ...]) -> SetInfo:
+    folders = [folder for folder in _folders(root) if folder is not None]
+    if not folders:
+        raise UserError(
+            f"there is no folder {root / 'test'}: data.root needs class folders under train/, val/ or test/"
+        )
+    for folder in folders:
+        for name in _class_names(folder):
+            if name not in names:
+                known = ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
+                raise UserError(
+                    f"{folder} has a class '{name}' that is not one of the {len(names)} classes of the checkpoint, or "
+                    f"of data.class_names ({known}): rename or remove it"
+                )
+    paths = (_first_image(folder / name) for folder in folders for name in names if (folder / name).is_dir())
+    first = next((path for path in paths if path is not None), None)
+    if first is None:
+        _find(root, names)
+        raise UserError(f"{root} has no images in class folders: known are {', '.join(IMG_EXTENSIONS)}")
+    return _set_info(names, first, strict=False)
+
+
+def _set_info(names: tuple[str, ...], first: Path, strict: bool) -> SetInfo:
+    return SetInfo(
+        *(names, size_of(str(first)), True, lambda root, download: _read(root, names, strict)),
+        files=True,
+        all_classes=True,
+    )
+
+
+def _first_image(folder: Path) -> Path | None:
+    return next((path for path in sorted(folder.rglob("*")) if _is_image(path)), None)
+
+
+def _read(root: Path, names: Sequence[str], strict: bool) -> Parts:
+    """Read the parts; `strict` asks for training images of every class."""
+    found = _find(root, names)
+    if not strict and found[0] is not None and not found[0][1]:
+        found[0] = None  # an empty train/
+    train, val, test = (None if each is None else _file_set(*each) for each in found)
+    if strict and train is not None:
+        counts = torch.bincount(train.targets, minlength=len(names))
+        if not bool(counts.all()):
+            empty = names[int((counts == 0).nonzero()[0])]
+            raise UserError(f"{root / 'train' / empty} has no images: known are {', '.join(IMG_EXTENSIONS)}")
     return Parts(train, val, test)
 
 
-def _find(root: Path, names: list[str]) -> list[tuple[Path, Samples] | None]:
+def _folders(root: Path) -> tuple[Path | None, Path | None, Path | None]:
+    """Return the folders of train, val and test; None for one that does not exist."""
+    return _existing(root / "train"), _validation_folder(root), _existing(root / "test")
+
+
+def _find(root: Path, names: Sequence[str]) -> list[tuple[Path, Samples] | None]:
     """Return the folder and the samples of train, val and test, or None for a part that has no folder.
 
     Raises:
         UserError: There are images of an unsupported type.
     """
     unsupported: list[str] = []
-    folders = (root / "train", _validation_folder(root), _existing(root / "test"))
-    found = [None if folder is None else (folder, _list(folder, names, unsupported)) for folder in folders]
+    found = [None if folder is None else (folder, _list(folder, names, unsupported)) for folder in _folders(root)]
     if unsupported:
         one = len(unsupported) == 1
         raise UserError(
@@ -94,7 +147,7 @@ def _existing(folder: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _list(folder: Path, names: list[str], unsupported: list[str]) -> Samples:
+def _list(folder: Path, names: Sequence[str], unsupported: list[str]) -> Samples:
     """Return the images in class folders; append those of an unsupported type to `unsupported`."""
     numbers = {name: number for number, name in enumerate(names) if (folder / name).is_dir()}
 
@@ -108,8 +161,8 @@ def _list(folder: Path, names: list[str], unsupported: list[str]) -> Samples:
 
 def _file_set(folder: Path, samples: Samples) -> FileSet:
     if not samples:
-        raise UserError(f"{folder} has no images in class folders: add some, or remove it to carve it from train")
-    return FileSet([path for path, _ in samples], torch.tensor([number for _, number in samples]))
+        raise UserError(f"{folder} has no images in class folders: add some, or remove it to split it from train/")
+    return FileSet([path for path, _ in samples], torch.tensor([number for _, number in samples]), str(folder))
 
 
 def _class_names(folder: Path) -> list[str]:

@@ -1,8 +1,7 @@
 """The data of a run: sets, splits, loaders, and what happens to a batch before the network sees it."""
 
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +11,15 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from dasc.augment import Draws, RandAugment, crop_and_flip, cutout, draw, magnitudes, together
+from dasc.classes import difference_of_classes
 from dasc.data.batch import Batch
 from dasc.data.decode import BrokenFilesError
 from dasc.data.folder import folder_info
 from dasc.data.memory import DEVICE_LIMIT, bytes_of, in_memory, mean_and_std
 from dasc.data.order import EvaluationOrder, TrainingOrder
 from dasc.data.resident import ResidentLoader
-from dasc.data.sets import DATASETS, AnySet, FileSet, ImageSet
-from dasc.data.splits import carve
+from dasc.data.sets import DATASETS, AnySet, ImageSet
+from dasc.data.source import Source
 from dasc.data.streamed import StreamedLoader
 from dasc.errors import UserError, one_of
 from dasc.machine import cores
@@ -61,10 +61,12 @@ class ImageData(LightningDataModule):
         mix: Whether training images of a batch are mixed in pairs, and their labels with them: `mixup` or `cutmix`.
         mix_alpha: Parameter of the Beta distribution that the share of an image is drawn from, over 0.
         train_size: Training images that are used, a count or a share up to 1.0, stratified; None uses all.
-        split_seed: Seed of the validation split, which is carved from the training images, and of `train_size`.
+        split_seed: Seed of the validation part, where it is split from the training images, and of `train_size`.
         on_device: Whether the images lie on the device as uint8; `auto`: where they take less than 1 GiB. Files that
             do not are streamed through workers.
         num_workers: Processes that decode streamed images; None: one for each core of this process, at most 16.
+        class_names: Names of the classes of a `folder` in the order of their numbers; None: the class folders under
+            train/, sorted. To score a checkpoint, `dasc` gives those of the checkpoint, and train/ may be missing.
 
     Raises:
         UserError: The data set is unknown or not there, or a setting is out of its range.
@@ -89,10 +91,13 @@ class ImageData(LightningDataModule):
         split_seed: int = 0,
         on_device: bool | Literal["auto"] = "auto",
         num_workers: int | None = None,
+        class_names: list[str] | None = None,
     ) -> None:
         super().__init__()
         if dataset not in DATASETS and dataset != "folder":
             raise UserError(one_of("data set", dataset, [*DATASETS, "folder"]))
+        if class_names is not None:
+            _check_class_names(class_names, dataset)
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
         sizes |= {} if image_size is None else {"image_size": image_size}
         sizes |= {} if translate is None else {"translate": translate}
@@ -106,21 +111,21 @@ class ImageData(LightningDataModule):
             raise UserError(f"mix_alpha is {mix_alpha}: write a number over 0")
         if num_workers is not None and num_workers < 0:
             raise UserError(f"num_workers is {num_workers}: write a whole number, at least 0")
-        root = str(Path(root).expanduser())
-        self._info = folder_info(Path(root)) if dataset == "folder" else DATASETS[dataset]
+        place = Path(root).expanduser()
+        self._info = folder_info(place, class_names) if dataset == "folder" else DATASETS[dataset]
         self.dataset = dataset
-        self.root = root
+        self.root = str(place)
         self.download = download
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.magnitude = magnitude
         self.translate = translate
+        self._own_size = image_size is None
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
-        _check_extent("cutout", cutout, self.image_size)
-        _check_extent("translate", translate, self.image_size)
         self.crop = crop
         self.flip = self._info.flip if flip is None else flip
         self.cutout = cutout
+        self._check_extents()
         self.mix = mix
         self.mix_alpha = mix_alpha
         self.views = 1
@@ -136,29 +141,65 @@ class ImageData(LightningDataModule):
         self.num_classes = len(self._info.class_names)
         self.mean = self._info.mean
         self.std = self._info.std
-        self.test_paths: list[str] | None = None
-        """The files of the test images, once they are read; None where they are in no files of their own."""
-        self._sets: dict[str, AnySet] = {}
+        self.source = Source(dataset, self._info, self.root, download, self.train_size, split_seed)
         self._draws: dict[tuple[str, int], tuple[tuple[int, int], Draws]] = {}
+
+    def _check_extents(self) -> None:
+        _check_extent("cutout", self.cutout, self.image_size)
+        _check_extent("translate", self.translate, self.image_size)
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
         names = (
-            *("dataset", "num_classes", "batch_size", "crop", "flip", "cutout", "mix", "mix_alpha"),
+            *("dataset", "num_classes", "batch_size", "flip", "cutout", "mix", "mix_alpha"),
             *("translate", "train_size", "split_seed"),
         )
-        return {name: getattr(self, name) for name in names} | {"image_size": list(self.image_size)}
+        settings = {name: getattr(self, name) for name in names}
+        return settings | {"crop": self._crop, "image_size": list(self.image_size)}
 
     def counts(self) -> dict[str, int]:
-        """Return the number of images in `train`, `val` and `test`."""
-        return {name: len(part.targets) for name, part in self._read().items()}
+        """Return the number of images in `train`, `val` and `test`; a part that has none is missing."""
+        return {name: len(part.targets) for name, part in self.source.read().items()}
+
+    def use(self, recorded: Mapping[str, Any]) -> None:
+        """Give images to the network of a checkpoint as they were given to it in its run.
+
+        The image size, the crop of evaluated images, mean and standard deviation become those of the checkpoint.
+
+        Args:
+            recorded: The data of the checkpoint under `dasc`.
+
+        Raises:
+            UserError: The classes are others, or `image_size` was given and is another.
+        """
+        difference = difference_of_classes(recorded.get("classes", ()), self.class_names)
+        if difference:
+            raise UserError(
+                f"the checkpoint was trained on other classes: {difference}: rename the class folders, or give the "
+                "checkpoint of these classes"
+            )
+        size = tuple(recorded.get("image_size", ())) or self.image_size
+        if size != self.image_size:
+            if not self._own_size or self._is_decoded:
+                raise UserError(
+                    f"data.image_size must be {_size_text(size)}, the image size of the checkpoint, got "
+                    f"{_size_text(self.image_size)}: leave it out"
+                )
+            self.image_size = (size[0], size[1])
+            self._check_extents()
+        self.crop = recorded.get("data", {}).get("crop") or self.crop
+        if recorded.get("mean"):
+            self.mean, self.std = tuple(recorded["mean"]), tuple(recorded["std"])
+        if self._is_decoded:
+            self._set_normalisation()
 
     def check_batch_size(self, world_size: int) -> None:
         """Check that a training batch can be shared equally by the processes, and filled.
 
         Raises:
-            UserError: It cannot.
+            UserError: It cannot, or there are no training images.
         """
+        self.source.training()
         if self.batch_size % world_size:
             raise UserError(
                 f"batch_size {self.batch_size} cannot be shared by {world_size} processes: write a multiple of that"
@@ -169,7 +210,7 @@ class ImageData(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download what is missing, in one process of each machine."""
-        self._read()
+        self.source.read()
 
     def load(self, stage: str = "fit") -> None:
         """Read the images of a stage, and decode those that are kept in memory.
@@ -181,9 +222,11 @@ class ImageData(LightningDataModule):
         Raises:
             UserError: Some files are no images, or the images cannot be cropped as asked for.
         """
+        if stage == "fit":
+            self.source.training()
         self._decode(_PARTS[stage])
         self.measure()
-        if self.crop == "resize" and not self._streamed:
+        if stage == "fit" and self.crop == "resize" and not self._streamed:
             raise UserError("crop: resize needs images streamed from files: set on_device to false, or crop to pad")
 
     def measure(self) -> None:
@@ -193,7 +236,7 @@ class ImageData(LightningDataModule):
             UserError: Some of the training images cannot be read.
         """
         if not self.mean:
-            self.mean, self.std = mean_and_std(self._read()["train"], self.image_size)
+            self.mean, self.std = mean_and_std(self.source.training(), self.image_size)
 
     def setup(self, stage: str) -> None:
         """Load the images of a stage and keep them on the device where they fit."""
@@ -202,11 +245,14 @@ class ImageData(LightningDataModule):
         self.load(stage)
         for name in _PARTS[stage]:
             self._part(name)
+        self._set_normalisation()
+        self._randaugment = RandAugment(*self.image_size, self._device, self.translate)
+
+    def _set_normalisation(self) -> None:
         self._dtype = _network_dtype(self.trainer)
         dtype = torch.promote_types(self._dtype, torch.float32)  # half precision is rounded once, at the end
         self._mean = torch.tensor(self.mean, device=self._device, dtype=dtype).view(1, 3, 1, 1)
         self._std = torch.tensor(self.std, device=self._device, dtype=dtype).view(1, 3, 1, 1)
-        self._randaugment = RandAugment(*self.image_size, self._device, self.translate)
 
     def train_dataloader(self) -> Loader:
         """Return the training batches of this process."""
@@ -310,27 +356,25 @@ class ImageData(LightningDataModule):
         """
         return images.to(self._mean.dtype).div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
 
-    def _read(self) -> dict[str, AnySet]:
-        if not self._sets:
-            first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
-            parts = self._info.read(Path(self.root), self.download and first_here)
-            self._sets = carve(parts, self._info.validation, self.train_size, self.split_seed)
-            test = self._sets["test"]
-            self.test_paths = test.paths if isinstance(test, FileSet) else None
-        return self._sets
+    @property
+    def test_paths(self) -> list[str] | None:
+        """The files of the test images, or None if they are not in files of their own."""
+        return self.source.test_paths()
 
     def _decode(self, names: Sequence[str]) -> None:
         """Decode or resize the parts that are kept in memory.
 
         Raises:
-            BrokenFilesError: Some files cannot be read; it names all of them.
+            UserError: A part has no images, or some files cannot be read; it names all of them.
         """
-        sets, broken = self._read(), dict[str, str]()
+        sets, broken = self.source.read(), dict[str, str]()
         for name in names:
+            if name not in sets:
+                raise UserError(f"there are no {name} images under {self.root}: put them into class folders in {name}/")
             part = sets[name]
             if self._resident or isinstance(part, ImageSet):
                 try:
-                    sets[name] = in_memory(part, self.image_size)
+                    sets[name] = in_memory(part, self.image_size, self._margin)
                 except BrokenFilesError as error:
                     broken |= error.broken
         if broken:
@@ -339,9 +383,10 @@ class ImageData(LightningDataModule):
     def _part(self, name: str) -> AnySet:
         """Return the images of a part; decode them and move them to the device on first use."""
         self._decode((name,))
-        part = self._sets[name]
+        sets = self.source.read()
+        part = sets[name]
         if self._resident and isinstance(part, ImageSet):
-            part = self._sets[name] = part.to(self._device)
+            part = sets[name] = part.to(self._device)
         return part
 
     @property
@@ -356,7 +401,16 @@ class ImageData(LightningDataModule):
 
     @property
     def _streamed(self) -> bool:
-        return isinstance(self._read()["train"], FileSet) and not self._resident
+        return self._info.files and not self._resident
+
+    @property
+    def _margin(self) -> float:
+        """How much larger than their middle, which is kept, evaluated images are made."""
+        return 256 / 224 if self._crop == "resize" else 1.0
+
+    @property
+    def _is_decoded(self) -> bool:
+        return hasattr(self, "_mean")
 
     def _evaluation(self, name: str) -> Loader:
         order = EvaluationOrder(self.counts()[name], self.eval_batch_size, self._rank, self._world_size)
@@ -372,7 +426,7 @@ class ImageData(LightningDataModule):
             order,
             seed=run_seed(),
             random_crop=name == "train" and self._crop == "resize",
-            margin=256 / 224 if self._crop == "resize" else 1.0,
+            margin=self._margin,
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
         )
@@ -412,6 +466,17 @@ class ImageData(LightningDataModule):
     @property
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+
+def _check_class_names(names: Sequence[str], dataset: str) -> None:
+    if dataset != "folder":
+        raise UserError(f"data.class_names is for data.dataset folder, got it with {dataset}: leave it out")
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"data.class_names must be different names, got {list(names)}")
+
+
+def _size_text(size: Sequence[int]) -> str:
+    return str(size[0]) if len(set(size)) == 1 else "x".join(map(str, size))
 
 
 def _check_extent(name: str, pixels: int | None, size: tuple[int, int]) -> None:

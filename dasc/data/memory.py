@@ -19,10 +19,16 @@ def bytes_of(images: int, size: tuple[int, int]) -> int:
     return images * 3 * size[0] * size[1]
 
 
-def in_memory(images: AnySet, size: tuple[int, int]) -> ImageSet:
-    """Decode files, or resize arrays, to (N, 3, *size); the middle is kept where the shape differs."""
+def in_memory(images: AnySet, size: tuple[int, int], margin: float = 1.0) -> ImageSet:
+    """Decode files, or resize arrays, to (N, 3, *size); the middle is kept where the shape differs.
+
+    Args:
+        images: The set.
+        size: Height and width.
+        margin: See `decode_whole`; for files.
+    """
     if isinstance(images, FileSet):
-        return ImageSet(decode_all(images.paths, size), images.targets)
+        return ImageSet(decode_all(images.paths, size, margin), images.targets)
     if images.images.shape[-2:] == size:
         return images
     resized = [_resize(part, size) for part in images.images.split(1024)]

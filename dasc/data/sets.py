@@ -1,5 +1,6 @@
 """The data sets that dasc knows by name, what is known of each before it is read, and how it is read."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,19 +37,26 @@ class FileSet(NamedTuple):
     paths: list[str]
     targets: Tensor
     """int64 (N,)."""
+    folder: str = ""
+    """The folder with the class folders, a prefix of all paths."""
 
     def subset(self, indices: Tensor) -> "FileSet":
         """Return the files at `indices` (int64), in that order."""
-        return FileSet([self.paths[i] for i in indices.tolist()], self.targets[indices])
+        return FileSet([self.paths[i] for i in indices.tolist()], self.targets[indices], self.folder)
+
+    def names(self) -> list[str]:
+        """Return the paths relative to the folder, with `/` on every platform."""
+        start = len(self.folder)
+        return [path[start:].replace(os.sep, "/").lstrip("/") for path in self.paths]
 
 
 AnySet = ImageSet | FileSet
 
 
 class Parts(NamedTuple):
-    """A data set as its reader gives it; what is missing is carved from the training images."""
+    """A data set as its reader returns it. A missing `val` or `test` is split from the training images."""
 
-    train: AnySet
+    train: AnySet | None
     val: AnySet | None
     test: AnySet | None
 
@@ -62,9 +70,11 @@ class SetInfo:
         image_size: Height and width, as they are or as they are brought to.
         flip: Whether an image mirrored left to right keeps its class.
         read: Returns the images, given the folder they are in and whether they may be downloaded.
-        validation: Share of the training images that is carved off where there are none for validation.
+        validation: Share of the training images in each part that is split off, for validation and test images.
         mean: Mean of each channel in [0, 1]; empty: measured on the training images.
         std: Standard deviation of each channel in [0, 1]; empty: measured on the training images.
+        files: Whether each image is a file.
+        all_classes: Whether training needs images of every class.
     """
 
     class_names: tuple[str, ...]
@@ -74,6 +84,8 @@ class SetInfo:
     validation: float = 0.1
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    files: bool = False
+    all_classes: bool = False
 
 
 def _digits(root: Path, download: bool) -> Parts:
@@ -103,12 +115,14 @@ def _array_set(source: Any) -> ImageSet:
 
 def _imagenet(root: Path, download: bool) -> Parts:
     """Read ImageNet's archives or class folders; its validation images are the test images here."""
-    train, test = (_open(datasets.ImageNet, root, split=split) for split in ("train", "val"))
-    return Parts(_file_set(train.samples), None, _file_set(test.samples))
+    trains = (root / "train").is_dir() or (root / "ILSVRC2012_img_train.tar").is_file()
+    test = _file_set(_open(datasets.ImageNet, root, split="val"))
+    return Parts(_file_set(_open(datasets.ImageNet, root, split="train")) if trains else None, None, test)
 
 
-def _file_set(samples: list[tuple[str, int]]) -> FileSet:
-    return FileSet([path for path, _ in samples], torch.tensor([target for _, target in samples]))
+def _file_set(source: Any) -> FileSet:
+    paths, targets = [path for path, _ in source.samples], [target for _, target in source.samples]
+    return FileSet(paths, torch.tensor(targets), source.split_folder)
 
 
 def _open(kind: Any, root: Path, **settings: Any) -> Any:
@@ -162,6 +176,7 @@ DATASETS = {
     ),
     "imagenet": SetInfo(
         *(tuple(models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"]), (224, 224), True, _imagenet),
+        files=True,
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
     ),

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dasc.data.batch import Batch
-from dasc.data.decode import decode_crop, decode_whole
+from dasc.data.decode import BrokenFilesError, decode_crop, decode_whole
 from dasc.data.order import Order, OrderedLoader
 from dasc.data.sets import FileSet
 from dasc.errors import UserError
@@ -26,6 +26,22 @@ class _Decoded(Dataset[tuple[Tensor, Tensor, int]]):
         self._size = size
         self._random_crop = random_crop
         self._margin = margin
+
+    def __getitems__(self, keys: list[Key]) -> list[tuple[Tensor, Tensor, int]]:
+        """Return the images of a batch.
+
+        Raises:
+            UserError: Some cannot be read; it names all of the batch.
+        """
+        images, broken = [], dict[str, str]()
+        for key in keys:
+            try:
+                images.append(self[key])
+            except UserError as error:
+                broken[self._files.paths[key[0]]] = str(error)
+        if broken:
+            raise UserError(str(BrokenFilesError(broken)))  # a worker's error is made again from its text
+        return images
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, int]:
         place, seed = key

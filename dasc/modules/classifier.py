@@ -259,6 +259,8 @@ class Classifier(LightningModule):
             "mean": list(data.mean) if data else [],
             "std": list(data.std) if data else [],
             "data": data.describe() if data else {},
+            "root": data.root if data else "",
+            "split": data.source.record() if data else {},
             "recipe": self.recipe(),
             "trainer": trainer_settings(self._trainer),
             "seed": run_seed(),
@@ -291,10 +293,26 @@ class Classifier(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is of this network and, to resume a run, of this run; restore its structure."""
         fitting = self.trainer.state.fn == TrainerFn.FITTING
-        _check_loads(checkpoint, self.describe(), continues=fitting)
+        self._check_loads(checkpoint, continues=fitting)
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ImageData):
+            data.use(checkpoint["dasc"])
         self.set_auxiliary_blocks(checkpoint["dasc"].get("auxiliary", 0))
         if fitting and "unfinished" in checkpoint["dasc"]:
             self._resume_epoch(checkpoint, checkpoint["dasc"]["unfinished"])
+
+    def _check_loads(self, loaded: dict[str, Any], continues: bool) -> None:
+        if "dasc" not in loaded:
+            raise UserError("the checkpoint is not of a dasc run: use a file from its checkpoints/ folder")
+        if continues:
+            checkpoint.check_continues(loaded["dasc"], self.describe())
+            return
+        network = describe_network(self.network)
+        if loaded["dasc"]["network"] != network:
+            raise UserError(
+                f"the checkpoint is of another network: it has {loaded['dasc']['network']}, this run asks for "
+                f"{network}: set model.network to the checkpoint's"
+            )
 
     def _resume_epoch(self, checkpoint: dict[str, Any], unfinished: dict[str, Any]) -> None:
         """Resume within an epoch."""
@@ -321,18 +339,6 @@ class Classifier(LightningModule):
 
 def _loss_metric() -> MeanMetric:
     return MeanMetric(nan_strategy="disable")  # by default, NaN is left out of the mean
-
-
-def _check_loads(loaded: dict[str, Any], current: dict[str, Any], continues: bool) -> None:
-    if "dasc" not in loaded:
-        raise UserError("the checkpoint is not of a dasc run: use a file from its checkpoints/ folder")
-    if continues:
-        checkpoint.check_continues(loaded["dasc"], current)
-    elif loaded["dasc"]["network"] != current["network"]:
-        raise UserError(
-            f"the checkpoint is of another network: it has {loaded['dasc']['network']}, "
-            f"this run asks for {current['network']}: set model.network to the checkpoint's"
-        )
 
 
 def trainer_settings(trainer: Any) -> dict[str, Any]:

@@ -114,10 +114,10 @@ def augmented_losses(
         known = read_json(kept) or {}
         key = f"stage {row['stage']}, M {row['magnitude']}, {DRAWS} draws"
         if key not in known:
-            scorer = scorer or _scorer(folder, reader)
             path = checkpoint_path(folder, f"stage-{row['stage']}")
-            network = checkpoint.load_network(path, _trusted(folder)).network
-            known[key] = scorer.augmented_loss(network, int(row["magnitude"]), DRAWS)
+            loaded = checkpoint.load_network(path, _trusted(folder))
+            scorer = scorer or _scorer(folder, reader, loaded.meta)
+            known[key] = scorer.augmented_loss(loaded.network, int(row["magnitude"]), DRAWS)
             write_json(kept, known)
         losses[row["run"], row["stage"]] = known[key]
     return losses
@@ -176,7 +176,10 @@ def _trusted(folder: Path) -> list[str]:
     return [*(config.get("trust") or ()), network.partition(".")[0]]
 
 
-def _scorer(folder: Path, reader: Reader) -> Scorer:
+def _scorer(folder: Path, reader: Reader, recorded: Mapping[str, Any]) -> Scorer:
     config = yaml.safe_load((folder / CONFIG).read_text())
     _, data = reader.make(config)
-    return Scorer(data, config["trainer"]["accelerator"], config["trainer"].get("precision"))
+    data.use(recorded)
+    data.source.check_unseen("val", recorded)
+    trainer = config["trainer"]
+    return Scorer(data, trainer["accelerator"], trainer.get("precision"), "val")

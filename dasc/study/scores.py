@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,12 @@ class Scorer:
         data: The images; the trainer that it had is taken from it.
         accelerator: Where, as Lightning's Trainer takes it.
         precision: In which precision, as Lightning's Trainer takes it.
+        part: The part that is scored, `test` or `val`. Other images are not decoded.
     """
 
-    def __init__(self, data: ImageData, accelerator: str, precision: Any) -> None:
+    def __init__(
+        self, data: ImageData, accelerator: str, precision: Any, part: Literal["test", "val"] = "test"
+    ) -> None:
         with _silent():
             trainer = Trainer(
                 accelerator=accelerator,
@@ -37,7 +40,7 @@ class Scorer:
                 enable_model_summary=False,
             )
         data.trainer = trainer
-        data.setup("test")
+        data.setup("test" if part == "test" else "validate")
         self._data = data
         self._device = trainer.strategy.root_device
         self._precision = trainer.precision_plugin

@@ -103,6 +103,8 @@ def train_and_score(order: Order) -> dict[str, Any]:
     if len(recorded["rows"]) < order.rows:
         raise UserError(f"the training stopped after {recorded['epochs_done']} epochs: see {order.folder / LOG}")
     trainer = command.config["fit"].trainer
+    command.datamodule.use(recorded)
+    command.datamodule.source.check_unseen("test", recorded)
     scorer = Scorer(command.datamodule, trainer.accelerator, trainer.precision)
     rows = [] if order.start is None else read_json(order.start / RESULT)["rows"]
     for number in range(order.start_rows + 1, order.rows + 1):

@@ -10,7 +10,7 @@ from torch import Tensor
 from dasc.cli import main
 from dasc.data import ImageData, ImageSet
 from dasc.data.sets import Parts
-from dasc.data.splits import carve
+from dasc.data.splits import split
 from dasc.errors import UserError
 from tests.support.files import make_folder
 
@@ -84,7 +84,7 @@ def test_a_smaller_training_set_is_another_one_with_another_seed_where_val_is_gi
 def test_only_missing_parts_are_carved_and_nothing_is_in_two(val: bool, test: bool) -> None:
     train = numbered(torch.arange(1000) % 4)
     given = numbered(torch.arange(12) % 4)
-    found = carve(Parts(train, given if val else None, given if test else None), 0.2, None, seed=3)
+    found = split(Parts(train, given if val else None, given if test else None), 0.2, None, seed=3).sets
     expected = {"val": 12 if val else 160 if not test else 200, "test": 12 if test else 200}
     assert {name: len(found[name].targets) for name in ("val", "test")} == expected
     carved = [found["train"], *(found[name] for name, there in (("val", val), ("test", test)) if not there)]
@@ -104,9 +104,9 @@ def test_only_missing_parts_are_carved_and_nothing_is_in_two(val: bool, test: bo
         (-5, "train_size is -5, there are 1149 training images: write a count or a share up to 1.0"),
         (1.5, "train_size is 1.5, there are 1149 training images: write a count or a share up to 1.0"),
         (1150, "train_size is 1150, there are 1149 training images: write a count or a share up to 1.0"),
-        (9, "9 of 1149 images cannot be carved with every class in its share"),
-        (1, "1 of 1149 images cannot be carved with every class in its share"),
-        (0.001, "0.001 of 1149 images cannot be carved with every class in its share"),
+        (9, "9 of 1149 images cannot be split off with every class in its share"),
+        (1, "1 of 1149 images cannot be split off with every class in its share"),
+        (0.001, "0.001 of 1149 images cannot be split off with every class in its share"),
     ],
 )
 def test_a_training_set_that_cannot_be_is_one_sentence(size: float, message: str) -> None:

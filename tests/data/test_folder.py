@@ -1,3 +1,4 @@
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -73,29 +74,29 @@ def test_valid_and_validation_are_read_as_val(name: str, tmp_path: Path) -> None
     assert seen(data, "val") == counter(files[name])
 
 
+def is_below_a_tenth(part: str, name: str) -> bool:
+    """The rule of the split, written again: 53 bits of BLAKE2b over part, seed 0 and relative name."""
+    word = hashlib.blake2b(f"{part}\n0\n{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(word, "big") >> 11 < 0.1 * 2**53
+
+
 @pytest.mark.parametrize("given", [[], ["val"], ["test"]], ids=["train only", "with val", "with test"])
-def test_missing_parts_are_a_stratified_tenth_of_train(given: list[str], tmp_path: Path) -> None:
+def test_missing_parts_follow_from_the_hashes_of_the_names(given: list[str], tmp_path: Path) -> None:
     files = make_folder(tmp_path, {"train": {"cat": 100, "dog": 200}} | {part: {"cat": 7, "dog": 7} for part in given})
     data = ready(tmp_path)
-    parts = {part: seen(data, part) for part in ("train", "val", "test")}
-    rest = 300
-    for part in ("test", "val"):  # test is carved first
+    rest = files["train"]
+    for part in ("test", "val"):
         if part in given:
-            assert parts[part] == counter(files[part])
+            assert seen(data, part) == counter(files[part])
             continue
-        tenth = rest // 10
-        rest -= tenth
-        assert parts[part].total() == tenth
-        cats = sum(name == "cat" for _, name in parts[part])
-        assert cats == pytest.approx(tenth / 3, abs=1)
-    assert parts["train"].total() == rest
-    together = Counter(
-        file for part in ("train", "val", "test") if part not in given for file in parts[part].elements()
-    )
-    assert together == counter(files["train"])
+        inside = [file for file in rest if is_below_a_tenth(part, file[0].relative_to(tmp_path / "train").as_posix())]
+        assert {name for _, name in inside} == {"cat", "dog"}
+        assert seen(data, part) == counter(inside)
+        rest = [file for file in rest if file not in inside]
+    assert seen(data, "train") == counter(rest)
 
 
-def test_a_carved_test_part_does_not_depend_on_the_seed_of_the_split(tmp_path: Path) -> None:
+def test_a_test_part_that_is_split_off_does_not_depend_on_the_seed_of_the_split(tmp_path: Path) -> None:
     make_folder(tmp_path, {"train": {"cat": 40, "dog": 60}})
     one, other = (ready(tmp_path, split_seed=seed) for seed in (0, 1))
     assert seen(one, "test") == seen(other, "test")
@@ -341,11 +342,11 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "an empty val": (
         empty("val"),
-        "{}/val has no images in class folders: add some, or remove it to carve it from train",
+        "{}/val has no images in class folders: add some, or remove it to split it from train/",
     ),
     "an empty test": (
         empty("test"),
-        "{}/test has no images in class folders: add some, or remove it to carve it from train",
+        "{}/test has no images in class folders: add some, or remove it to split it from train/",
     ),
 }
 
@@ -418,9 +419,9 @@ def test_a_stage_decodes_its_own_parts_only(
     data.mean, data.std = (0.5,) * 3, (0.5,) * 3  # else the training images are measured
     decoded: list[str] = []
 
-    def decode(paths: list[str], size: tuple[int, int]) -> Tensor:
+    def decode(paths: list[str], size: tuple[int, int], margin: float) -> Tensor:
         decoded.extend(Path(path).parts[-3] for path in paths)
-        return decode_all(paths, size)
+        return decode_all(paths, size, margin)
 
     monkeypatch.setattr(memory_module, "decode_all", decode)
     data.setup(stage)

@@ -273,6 +273,16 @@ def test_a_broken_file_is_one_sentence_with_its_path(load: Any, workers: int, ki
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("load", [training, evaluation])
+def test_the_broken_files_of_a_batch_are_one_sentence(load: Any, workers: int, tmp_path: Path) -> None:
+    files, _ = ruined(tmp_path, "text")
+    for path in files.paths:
+        Path(path).write_text("no image")
+    said = stopped(load(files, workers))
+    assert re.fullmatch(r"\d+ files cannot be read as images \((.+\.jpg, ){3}\.\.\.\): repair or remove them", said)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_folder_of_an_odd_name_is_named_as_it_is(workers: int, tmp_path: Path) -> None:
     folder = tmp_path / "Error: a b" / "Ünïcode 'quoted' {0} %s"
     folder.mkdir(parents=True)

@@ -20,9 +20,6 @@ from dasc.callbacks import (
     AtomicCheckpointIO,
     AugmentedImages,
     Board,
-    DropAuxiliaryLayers,
-    L1Pruning,
-    MagnitudeDecay,
     PredictionWriter,
     RecalibrateBatchNorm,
     SelectionReport,
@@ -35,6 +32,7 @@ from dasc.callbacks import (
 )
 from dasc.callbacks.averaging import averaging_of, weights_of
 from dasc.callbacks.checkpoints import check_names
+from dasc.callbacks.columns import column_callbacks
 from dasc.callbacks.refused import check_callbacks, class_of
 from dasc.callbacks.report import show
 from dasc.data import ImageData
@@ -43,7 +41,7 @@ from dasc.help import Commands, parser_kwargs
 from dasc.modules import Classifier, DistilledClassifier, InitFrom, start_from, trainer_settings
 from dasc.optimizer import Parser, check_learning_rate
 from dasc.plan import Epoch, epoch_of, print_plan
-from dasc.stages import Stages
+from dasc.stages import Stages, in_order
 from dasc.stopping import StoppedError, describe_stop, exit_status_of_signals, stop_reason
 from dasc.teacher_report import report
 from dasc.trainer_rules import as_list, check_device, check_trainer
@@ -81,9 +79,8 @@ class Command(LightningCLI):
             "--stages",
             type=Stages,
             required=True,
-            help="The table of stages, rows such as {epochs: 6, sparsity: 0.2, magnitude: 12}. Columns: epochs; "
-            "sparsity, 0 to below 1; magnitude, 0..30, none, random or [a, b]; "
-            "auxiliary blocks; lr, the peak learning rate.",
+            help="The table of stages, rows such as {epochs: 6, sparsity: 0.2, magnitude: 12}. Columns: "
+            f"{'; '.join(column.help for column in in_order())}.",
         )
         parser.add_argument(
             "--epochs_scale", type=float, default=1.0, help="Multiplies every row's epochs; a row keeps one at least."
@@ -338,9 +335,8 @@ class Command(LightningCLI):
         check_names(given)
         stages = self.model.stages
         report = StageReport(stages)
-        ours: list[Callback] = [StopNotFinite(stages), DropAuxiliaryLayers(stages)]
-        ours += [L1Pruning(stages)] if self.model.prunes else []
-        ours += [MagnitudeDecay(stages), RecalibrateBatchNorm(stages), Timing(stages), report]
+        ours: list[Callback] = [StopNotFinite(stages), *column_callbacks(stages, self.model)]
+        ours += [RecalibrateBatchNorm(stages), Timing(stages), report]
         ours += [SelectionReport()] if isinstance(self.model, DistilledClassifier) else []
         if trainer.logger is not False:
             ours += [AugmentedImages(stages), Board(stages)]

@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import DefaultHelpFormatter
 
 from dasc import __version__
+from dasc.stages import COLUMNS
 from dasc.trainer import RunTrainer
 
 ABOUT = """\
@@ -20,7 +21,7 @@ table and their figures; see dasc study --help."""
 OPTIONS = """\
 Options are read from config files and the command line; the later wins.
   --config FILE          a config file; --print_config shows what was read
-  --stages '[...]'       the table: epochs, sparsity, magnitude, auxiliary, lr
+  --stages '[...]'       the table: {columns}
   --epochs_scale X       every row's epochs times X
   --init_from.path FILE  start a new run from the network of another
   --ckpt_path FILE       {checkpoint}
@@ -84,6 +85,6 @@ def parser_kwargs(names: Iterable[str]) -> dict[str, Any]:
         if name == "teacher-report":
             checkpoint, example = ("not used", " --teachers A.ckpt B.ckpt")
         example = f"dasc {name} --config configs/prune_decay.yaml{example}"
-        description = f"{what}\n\n  {example}\n\n{OPTIONS.format(checkpoint=checkpoint)}"
+        description = f"{what}\n\n  {example}\n\n{OPTIONS.format(checkpoint=checkpoint, columns=', '.join(COLUMNS))}"
         kwargs[name] = common | {"usage": f"dasc {name} [options]", "description": description}
     return kwargs

@@ -10,12 +10,13 @@ from rich.table import Table
 from torch import nn
 
 from dasc.callbacks.averaging import weights_of
+from dasc.checkpoint import structure_of
 from dasc.data import ImageData
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
-from dasc.networks import Count, count, describe_network, macs_per_weight, set_auxiliary_blocks, short
+from dasc.networks import Count, count, describe_network, macs_per_weight, short
 from dasc.seeding import run_seed
 from dasc.sparsity import Scope
-from dasc.stages import Stage
+from dasc.stages import Stage, in_order
 
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 """Settings of an optimizer that select an implementation, not another update."""
@@ -85,13 +86,11 @@ def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch
     """Return the stages of a module that has not been trained."""
     scope = module.scope if isinstance(module, PrunedClassifier) else "layer"
     own_lr = module.recipe()["optimizer"]["lr"]
-    sizes = {
-        blocks: _sizes_with(module, blocks, image_size) for blocks in {0, *(row.auxiliary for row in module.stages)}
-    }
-    own = sizes[0][0].layers
+    sizes = _Sizes(module, image_size)
+    own = sizes.plain()[0].layers
     planned = []
     for start, row in zip(module.stages.starts, module.stages, strict=True):
-        dense, layers = sizes[row.auxiliary]
+        dense, layers = sizes.of(row)
         parameters, macs = sizes_at(row.sparsity, dense, layers, scope)
         planned.append(
             PlannedStage(
@@ -122,22 +121,40 @@ def print_plan(module: Classifier, data: ImageData, epoch: Epoch) -> None:
     console.print(_table(stages))
 
 
-def _sizes_with(module: Classifier, auxiliary: int, image_size: tuple[int, int]) -> tuple[Count, dict[str, Prunable]]:
-    """Return the dense sizes of a network with so many of its blocks, and the layers that are pruned then."""
-    network = copy.deepcopy(module.network)
-    set_auxiliary_blocks(network, auxiliary)
-    dense = count(network, image_size)
-    if not isinstance(module, PrunedClassifier):
-        return dense, {}
-    _, macs = macs_per_weight(network, image_size)
-    masks = {name: mask for name, mask in module.masks.by_name().items() if name in macs}
-    return dense, {name: Prunable(mask.numel(), macs[name]) for name, mask in masks.items()}
+class _Sizes:
+    """Sizes of copies of a network that have the structure of some stage; the same structure is counted once."""
+
+    def __init__(self, module: Classifier, image_size: tuple[int, int]) -> None:
+        self._module = module
+        self._image_size = image_size
+        self._known: dict[str, tuple[Count, dict[str, Prunable]]] = {}
+
+    def of(self, row: Stage) -> tuple[Count, dict[str, Prunable]]:
+        """Return the dense sizes in a stage, and the layers that are pruned then."""
+        network = copy.deepcopy(self._module.network)
+        row.apply(network)
+        key = repr(structure_of(network))
+        if key not in self._known:
+            self._known[key] = self._count(network)
+        return self._known[key]
+
+    def plain(self) -> tuple[Count, dict[str, Prunable]]:
+        """Return the sizes in a stage whose columns have their defaults."""
+        return self.of(Stage(epochs=1))
+
+    def _count(self, network: nn.Module) -> tuple[Count, dict[str, Prunable]]:
+        dense = count(network, self._image_size)
+        if not isinstance(self._module, PrunedClassifier):
+            return dense, {}
+        _, macs = macs_per_weight(network, self._image_size)
+        masks = {name: mask for name, mask in self._module.masks.by_name().items() if name in macs}
+        return dense, {name: Prunable(mask.numel(), macs[name]) for name, mask in masks.items()}
 
 
 def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
     network = describe_network(module.network)
     arguments = ", ".join(f"{name} {value}" for name, value in network["init_args"].items())
-    sizes, _ = _sizes_with(module, 0, data.image_size)
+    sizes, _ = _Sizes(module, data.image_size).plain()
     size = "x".join(map(str, data.image_size))
     images = ", ".join(f"{number:,} {name}" for name, number in data.counts().items())
     pruned = f", pruned with scope {module.scope}" if isinstance(module, PrunedClassifier) else ""
@@ -174,31 +191,14 @@ def _table(stages: list[PlannedStage]) -> Table:
     caption = "params, MACs: without zeros"
     if any(stage.macs is None for stage in stages):
         caption += "; with scope global, MACs depend on the weights"
-    auxiliary = any(stage.row.auxiliary for stage in stages)
+    shown = [column for column in in_order() if column.is_in_plan([stage.row[column.name] for stage in stages])]
     table = Table(box=None, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
-    names = [
-        "stage",
-        "epochs",
-        "sparsity",
-        "M",
-        *["layers"] * auxiliary,
-        "lr",
-        "steps",
-        "images",
-        "params",
-        "MACs",
-    ]
-    for name in names:
+    for name in ["stage", *(column.title for column in shown), "steps", "images", "params", "MACs"]:
         table.add_column(name, justify="right", overflow="fold")  # a number too wide is broken, never cut
     for number, stage in enumerate(stages, start=1):
-        cells = [str(number), f"{stage.first}-{stage.last}", f"{stage.row.sparsity:.1%}", _magnitude(stage.row)]
-        cells += [stage.layers] * auxiliary
-        cells += [f"{stage.lr:g}", short(stage.steps), short(stage.images)]
-        table.add_row(*cells, short(stage.parameters), "-" if stage.macs is None else short(stage.macs))
+        cells = [column.plan_text(stage.row[column.name], stage) for column in shown]
+        sizes = [short(stage.parameters), "-" if stage.macs is None else short(stage.macs)]
+        table.add_row(str(number), *cells, short(stage.steps), short(stage.images), *sizes)
     steps, images = sum(stage.steps for stage in stages), sum(stage.images for stage in stages)
-    table.add_row("total", str(stages[-1].last), "", "", *[""] * auxiliary, "", short(steps), short(images))
+    table.add_row("total", str(stages[-1].last), *[""] * (len(shown) - 1), short(steps), short(images))
     return table
-
-
-def _magnitude(row: Stage) -> str:
-    return "{} to {}".format(*row.magnitude) if isinstance(row.magnitude, tuple) else str(row.magnitude)

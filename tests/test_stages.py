@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dasc.errors import UserError
-from dasc.stages import Magnitude, Stage, Stages
+from dasc.stages import Constant, Magnitude, Stage, Stages, lr_at, lr_factor
 
 TABLE: list[dict[str, Any]] = [
     {"epochs": 3, "magnitude": [14, 4], "auxiliary": 2, "lr": 0.4},
@@ -40,7 +40,7 @@ def refusal(rows: Any) -> str:
 )
 def test_the_magnitude_of_a_line_is_rounded_half_up(epochs: int, line: list[int], expected: list[int]) -> None:
     stages = Stages.parse([{"epochs": 2}, {"epochs": epochs, "magnitude": line}, {"epochs": 1, "magnitude": 5}])
-    assert [stages.magnitude(epoch) for epoch in range(stages.total_epochs)] == ["none", "none", *expected, 5]
+    assert [stages.value("magnitude", epoch) for epoch in range(stages.total_epochs)] == ["none", "none", *expected, 5]
 
 
 @pytest.mark.parametrize("epochs", [2, 3, 7, 12])
@@ -48,7 +48,7 @@ def test_every_line_follows_the_formula_in_exact_arithmetic(epochs: int) -> None
     for start in range(31):
         for end in range(31):
             stages = Stages([Stage(epochs=epochs, magnitude=(start, end))])
-            got = [stages.magnitude(epoch) for epoch in range(epochs)]
+            got = [stages.value("magnitude", epoch) for epoch in range(epochs)]
             half = Fraction(1, 2)
             assert got == [math.floor(start + Fraction((end - start) * e, epochs - 1) + half) for e in range(epochs)]
 
@@ -56,7 +56,7 @@ def test_every_line_follows_the_formula_in_exact_arithmetic(epochs: int) -> None
 @pytest.mark.parametrize("magnitude", ["none", "random", 0, 30])
 def test_a_magnitude_that_is_no_line_holds_in_every_epoch(magnitude: Magnitude) -> None:
     stages = Stages.parse([{"epochs": 3, "magnitude": magnitude}])
-    assert [stages.magnitude(epoch) for epoch in range(3)] == [magnitude] * 3
+    assert [stages.value("magnitude", epoch) for epoch in range(3)] == [magnitude] * 3
 
 
 def test_what_is_left_out_has_its_default_and_nothing_carries_over() -> None:
@@ -66,7 +66,7 @@ def test_what_is_left_out_has_its_default_and_nothing_carries_over() -> None:
 
 def test_zero_is_a_value_and_not_a_missing_one() -> None:
     row = Stage.parse({"epochs": 1, "sparsity": 0.0, "magnitude": 0, "auxiliary": 0})
-    assert (row.sparsity, row.magnitude, row.auxiliary) == (0.0, 0, 0)
+    assert (row.sparsity, row.magnitude, row.auxiliary) == (0.0, Constant(0), 0)
     assert row != Stage(epochs=1)
     assert row.dump() == {"epochs": 1, "magnitude": 0}
 
@@ -75,7 +75,7 @@ def test_the_learning_rate_rises_in_the_first_epoch_and_falls_along_a_cosine() -
     stages = Stages.parse([{"epochs": 5}, {"epochs": 2, "lr": 0.4}])
     first = [0.3, 0.6, 0.9, 0.8657458, 0.7681981, 0.6222076, 0.45, 0.2777925, 0.1318020, 0.0342542]
     second = [0.4, 0.3414214, 0.2, 0.0585786]
-    got = [stages.lr(step, steps_per_epoch=2, default=0.9) for step in range(16)]
+    got = [lr_at(stages, step, steps_per_epoch=2, default=0.9) for step in range(16)]
     assert got == pytest.approx([*first, *second, 0.0, 0.0], abs=1e-7)
 
 
@@ -87,7 +87,7 @@ def test_the_warm_up_is_an_epoch_but_at_most_a_fifth_of_the_stage(
     epochs: int, steps_per_epoch: int, warmup: int
 ) -> None:
     stages = Stages.parse([{"epochs": epochs}])
-    factors = [stages.lr_factor(step, steps_per_epoch) for step in range(epochs * steps_per_epoch)]
+    factors = [lr_factor(stages, step, steps_per_epoch) for step in range(epochs * steps_per_epoch)]
     assert factors[:warmup] == pytest.approx([(k + 1) / (warmup + 1) for k in range(warmup)])
     assert factors[warmup] == 1.0
     assert factors[warmup:] == sorted(factors[warmup:], reverse=True)
@@ -105,11 +105,14 @@ def test_a_rows_learning_rate_and_magnitude_depend_on_that_row_alone() -> None:
     for before in others:
         for after in others:
             stages = Stages.parse([before, row, after | {"sparsity": 0.5, "auxiliary": 0}])
-            rates = tuple(stages.lr(step, 5, default=0.1) for step in range(4 * 5, 7 * 5))
-            seen.add((rates, tuple(stages.magnitude(epoch) for epoch in range(4, 7))))
+            rates = tuple(lr_at(stages, step, 5, default=0.1) for step in range(4 * 5, 7 * 5))
+            seen.add((rates, tuple(stages.value("magnitude", epoch) for epoch in range(4, 7))))
     alone = Stages.parse([row])
     assert seen == {
-        (tuple(alone.lr(step, 5, default=0.1) for step in range(15)), tuple(alone.magnitude(e) for e in range(3)))
+        (
+            tuple(lr_at(alone, step, 5, default=0.1) for step in range(15)),
+            tuple(alone.value("magnitude", e) for e in range(3)),
+        )
     }
 
 
@@ -127,7 +130,7 @@ def test_the_network_changes_with_sparsity_and_blocks_only() -> None:
 
 def test_a_row_without_a_learning_rate_takes_the_optimizers() -> None:
     stages = Stages.parse([{"epochs": 1, "lr": 0.5}, {"epochs": 1}])
-    assert [stages.lr(step, 1, default=0.2) for step in (0, 1)] == [0.5, 0.2]
+    assert [lr_at(stages, step, 1, default=0.2) for step in (0, 1)] == [0.5, 0.2]
 
 
 def test_every_epoch_knows_its_stage_and_whether_it_is_the_first_or_the_last_of_it() -> None:
@@ -274,4 +277,4 @@ def test_a_wrong_table_is_refused_in_one_sentence(rows: Any, sentence: str) -> N
 
 def test_beyond_its_ends_a_line_keeps_its_ends() -> None:
     stages = Stages.parse([{"epochs": 3, "magnitude": [0, 30]}])
-    assert [stages.magnitude(epoch) for epoch in (-1, 0, 1, 2, 3, 9)] == [0, 0, 15, 30, 30, 30]
+    assert [stages.value("magnitude", epoch) for epoch in (-1, 0, 1, 2, 3, 9)] == [0, 0, 15, 30, 30, 30]

@@ -1,11 +1,13 @@
 """Dropping auxiliary blocks as a stage starts."""
 
-import torch
+from functools import partial
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from dasc.callbacks.structure import change_structure
 from dasc.modules import Classifier
-from dasc.networks import auxiliary_blocks
+from dasc.networks import auxiliary_blocks, set_auxiliary_blocks
 from dasc.stages import Stages
 
 
@@ -34,20 +36,4 @@ class DropAuxiliaryLayers(Callback):
         present, count = auxiliary_blocks(pl_module.network), self._stages[stage].auxiliary
         if count < present:
             rank_zero_info(f"stage {stage + 1}: {present - count} of {present} auxiliary blocks dropped")
-            _drop(trainer, pl_module, count)
-
-
-def _drop(trainer: Trainer, module: Classifier, count: int) -> None:
-    module.zero_grad(set_to_none=True)
-    module.set_auxiliary_blocks(count)
-    if module.compile_network:
-        torch.compiler.reset()  # graphs of the network before; and shapes are static again, as after a resume
-    states = [optimizer.state for optimizer in trainer.optimizers]
-    positions = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
-    trainer.strategy.model = module  # lets go of the wrapper
-    trainer.strategy.setup(trainer)  # device, wrapper, optimizers and schedulers, as at the start of the fit
-    for optimizer, state in zip(trainer.optimizers, states, strict=True):
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        optimizer.state.update({parameter: state[parameter] for parameter in parameters if parameter in state})
-    for config, position in zip(trainer.lr_scheduler_configs, positions, strict=True):
-        config.scheduler.load_state_dict(position)
+            change_structure(trainer, pl_module, partial(set_auxiliary_blocks, count=count))

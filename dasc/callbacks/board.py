@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from dasc.callbacks.run import run_folder
 from dasc.modules import Classifier
-from dasc.stages import Stage, Stages
+from dasc.stages import COLUMNS, Stage, Stages, in_order
 
 RESULTS = ("val_accuracy_last", "val_accuracy_best", "sparsity", "nonzero_parameters")
 """The columns of the last row of stages.csv that stand beside the hyper-parameters."""
@@ -37,7 +37,7 @@ class Board(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the page."""
         for logger in boards(trainer):
-            logger.experiment.add_custom_scalars(_layout(self._stages, getattr(pl_module, "prunes", False)))
+            logger.experiment.add_custom_scalars(_layout(self._stages))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the hyper-parameters and what came of them."""
@@ -53,11 +53,11 @@ def boards(trainer: Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if trainer.is_global_zero and isinstance(logger, TensorBoardLogger)]
 
 
-def _layout(stages: Stages, prunes: bool) -> dict[str, dict[str, list[Any]]]:
+def _layout(stages: Stages) -> dict[str, dict[str, list[Any]]]:
     """Return the charts by category: TensorBoard puts categories under, charts of one category beside each other."""
-    numbers = any(isinstance(stages.magnitude(epoch), int) for epoch in range(stages.total_epochs))
     page = {"accuracy": {"accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]]}}
-    page |= {tag: {tag: _exact(tag)} for tag, logged in (("magnitude", numbers), ("sparsity", prunes)) if logged}
+    curves = sorted(column.name for column in in_order() if column.is_curve(stages.column(column.name)))
+    page |= {tag: {tag: _exact(tag)} for tag in curves}
     loss = ["Multiline", ["train/loss", "val/loss"]]
     speed = ["Multiline", ["images_per_second"]]
     return page | {"training": {"loss": loss, "lr": _exact("lr"), "images_per_second": speed}}
@@ -106,7 +106,4 @@ def _distillation(recipe: Mapping[str, Any]) -> str:
 
 def _short(row: Stage) -> str:
     """Return a row as epochs x sparsity @ M, with what else it names."""
-    magnitude = "..".join(map(str, row.magnitude)) if isinstance(row.magnitude, tuple) else row.magnitude
-    auxiliary = f" auxiliary {row.auxiliary}" if row.auxiliary > 0 else ""
-    lr = "" if row.lr is None else f" lr {row.lr:g}"
-    return f"{row.epochs}x{100 * row.sparsity:g}%@{magnitude}{auxiliary}{lr}"
+    return "".join(COLUMNS[name].short(value) for name, value in row.items())

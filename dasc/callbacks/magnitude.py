@@ -34,7 +34,7 @@ class MagnitudeDecay(Callback):
         self._set(trainer)
 
     def _set(self, trainer: Trainer) -> None:
-        self.magnitude = self._stages.magnitude(trainer.current_epoch)
+        self.magnitude = self._stages.value("magnitude", trainer.current_epoch)
         image_data(trainer).magnitude = self.magnitude
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

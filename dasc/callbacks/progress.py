@@ -3,11 +3,11 @@
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from dasc.stages import Stages
+from dasc.stages import Stages, in_order
 
 
 class StageProgressBar(TQDMProgressBar):
-    """Names the stage, its sparsity and the magnitude in front of Lightning's bar.
+    """Shows the stage and its columns in front of Lightning's bar.
 
     Args:
         stages: The table of stages.
@@ -28,10 +28,7 @@ class StageProgressBar(TQDMProgressBar):
         """Write this epoch's state."""
         super().on_train_epoch_start(trainer, pl_module)
         epoch = trainer.current_epoch
-        k = self._stages.stage_at(epoch)
-        row = self._stages[k]
-        blocks = f"auxiliary {row.auxiliary} | " if row.auxiliary > 0 else ""
-        self.train_progress_bar.set_description(
-            f"Stage {k + 1}/{len(self._stages)} | sparsity {row.sparsity:g} | {blocks}"
-            f"M {self._stages.magnitude(epoch)} | epoch {epoch + 1}/{self._stages.total_epochs}"
-        )
+        parts = [column.progress(self._stages.value(column.name, epoch)) for column in in_order()]
+        stage = f"Stage {self._stages.stage_at(epoch) + 1}/{len(self._stages)}"
+        epochs = f"epoch {epoch + 1}/{self._stages.total_epochs}"
+        self.train_progress_bar.set_description(" | ".join([stage, *filter(None, parts), epochs]))

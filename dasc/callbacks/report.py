@@ -11,27 +11,18 @@ from dasc.callbacks.files import write_csv
 from dasc.callbacks.run import image_data, run_folder
 from dasc.modules import Classifier, PrunedClassifier, epoch_is_complete
 from dasc.networks import count, prunable_weights, short
-from dasc.stages import Stages
+from dasc.stages import StageFacts, Stages, in_order
 
-COLUMNS = (
-    "stage",
-    "epochs",
-    "sparsity_asked",
-    "sparsity",
-    "sparsity_all_parameters",
-    "magnitude",
-    "lr",
-    "auxiliary",
-    "layers",
-    "val_accuracy_last",
-    "val_accuracy_best",
-    "best_epoch",
-    "parameters",
-    "nonzero_parameters",
-    "macs",
-    "nonzero_macs",
+RESULTS = (
+    *("val_accuracy_last", "val_accuracy_best", "best_epoch"),
+    *("parameters", "nonzero_parameters", "macs", "nonzero_macs"),
 )
-"""The columns of stages.csv: what is reproducible. Times are in timing.csv."""
+"""What came out of a stage, in stages.csv after the columns of its row."""
+
+
+def columns() -> list[str]:
+    """Return the columns of stages.csv: what is reproducible. Times are in timing.csv."""
+    return ["stage", *(name for column in in_order() for name in column.csv_names or (column.name,)), *RESULTS]
 
 
 class StageReport(Callback):
@@ -96,23 +87,17 @@ class StageReport(Callback):
 
     def _row(self, trainer: Trainer, module: Classifier, accuracy: float | None) -> dict[str, Any]:
         k = self._stages.stage_at(trainer.current_epoch)
-        row = self._stages[k]
         sizes = count(module.network, image_data(trainer).image_size)
         weights = prunable_weights(module.network)
         if isinstance(module, PrunedClassifier):
             weights = module.masks.weights_of(module.network)
         zeros = sum(int((weight == 0).sum()) for weight in weights.values())
-        peak = trainer.lr_scheduler_configs[0].scheduler.base_lrs[0] if row.lr is None else row.lr
-        return {
-            "stage": k + 1,
-            "epochs": row.epochs,
-            "sparsity_asked": row.sparsity,
-            "sparsity": round(zeros / sum(weight.numel() for weight in weights.values()), 6),
-            "sparsity_all_parameters": round(1 - sizes.nonzero_parameters / sizes.parameters, 6),
-            "magnitude": str(row.dump().get("magnitude", "none")),
-            "lr": peak,
-            "auxiliary": row.auxiliary,
-            "layers": sizes.layers,
+        facts = StageFacts(
+            sizes=sizes,
+            sparsity=zeros / sum(weight.numel() for weight in weights.values()),
+            lr=float(trainer.lr_scheduler_configs[0].scheduler.base_lrs[0]),
+        )
+        results = {
             "val_accuracy_last": None if accuracy is None else round(accuracy, 6),
             "val_accuracy_best": None if self._best["accuracy"] is None else round(self._best["accuracy"], 6),
             "best_epoch": self._best["epoch"],
@@ -121,27 +106,28 @@ class StageReport(Callback):
             "macs": sizes.macs,
             "nonzero_macs": sizes.nonzero_macs,
         }
+        cells = [column.csv(self._stages[k][column.name], facts) for column in in_order()]
+        return {"stage": k + 1} | {name: cell for part in cells for name, cell in part.items()} | results
 
     def _write(self) -> None:
         if self._folder is not None and self._rows:
-            write_csv(self._folder / "stages.csv", self._rows, COLUMNS)
+            names = columns()
+            rows = [dict.fromkeys(names) | row for row in self._rows]  # an older version may lack a column
+            write_csv(self._folder / "stages.csv", rows, names)
 
 
 def show(rows: list[dict[str, Any]], folder: Path) -> None:
     """Print the rows of stages.csv as a table, and the command that opens the curves."""
     caption = "accuracy: validation, last and best epoch; sizes: without zeros"
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
-    blocks = any(row.get("auxiliary", 0) for row in rows)
-    names = ["stage", "epochs", "sparsity", "M", *["layers"] * blocks, "accuracy", "best", "params", "MACs"]
+    shown = [column for column in in_order() if column.is_in_report(rows)]
+    names = ["stage", *(column.title for column in shown), "accuracy", "best", "params", "MACs"]
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         table.add_row(
             str(row["stage"]),
-            str(row["epochs"]),
-            f"{row['sparsity']:.1%}",
-            str(row["magnitude"]),
-            *[str(row.get("layers"))] * blocks,
+            *(column.report_text(row) for column in shown),
             _percent(row["val_accuracy_last"]),
             _percent(row["val_accuracy_best"]),
             short(row["nonzero_parameters"]),

@@ -14,15 +14,16 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassCalibrationError
 
 from dasc import __version__, checkpoint
+from dasc.checkpoint import restore_structure, structure_of
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
 from dasc.modules.diagnostics import VIEWS, Diagnostics
 from dasc.modules.means import EpochMeans
 from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, position, steps_per_epoch
 from dasc.modules.schedule import StageLR
-from dasc.networks import auxiliary_blocks, describe_network, set_auxiliary_blocks
+from dasc.networks import describe_network
 from dasc.seeding import Stream, mix, run_seed, seed_draws
-from dasc.stages import Stages
+from dasc.stages import Stages, in_order
 
 
 class Classifier(LightningModule):
@@ -60,7 +61,7 @@ class Classifier(LightningModule):
         if recalibrate < 0:
             raise UserError(f"recalibrate is {recalibrate}: write a number of batches, or 0 to leave BatchNorm alone")
         self._check_table(stages)
-        set_auxiliary_blocks(network, stages[0].auxiliary)
+        stages[0].apply(network)
         self.network = network
         self.stages = stages
         self.optimizer = optimizer
@@ -82,19 +83,19 @@ class Classifier(LightningModule):
         self.test_ece = MulticlassCalibrationError(int(getattr(network, "num_classes", 2)), n_bins=15)
 
     def _check_table(self, stages: Stages) -> None:
-        if not self.prunes and stages[-1].sparsity > 0:
-            raise UserError(
-                f"stages ask for sparsity {stages[-1].sparsity}, but {type(self).__name__} does not prune: "
-                "set model to PrunedClassifier"
-            )
+        for column in in_order():
+            asked = [row[column.name] for row in stages if row[column.name] != column.default]
+            if asked and column.capability and not getattr(self, column.capability, False):
+                raise UserError(
+                    f"stages ask for {column.name} {asked[-1]}, but {type(self).__name__} {column.capability_error}"
+                )
 
     def trusted_modules(self) -> list[str]:
         """Return the modules of `trust` and the module of the network."""
         return [*self.trust, type(self.network).__module__.partition(".")[0]]
 
-    def set_auxiliary_blocks(self, count: int) -> None:
-        """Bring the network to `count` auxiliary blocks; an optimizer made before knows nothing of it."""
-        set_auxiliary_blocks(self.network, count)
+    def on_structure_change(self) -> None:
+        """Follow a change of the network's structure; optimizers are told by the callback that made it."""
 
     def prepare(self, data: ImageData) -> None:
         """Check what the data decide, before a training writes anything; called again it does nothing new.
@@ -279,7 +280,6 @@ class Classifier(LightningModule):
             "epoch": at.epoch,
             "epochs_done": at.epoch + at.closed,
             "stage": self.stages.stage_at(at.epoch),
-            "auxiliary": auxiliary_blocks(self.network),
             "performance": performance,
             "weights": "averaged" if "current_model_state" in checkpoint else "trained",
         }
@@ -288,7 +288,7 @@ class Classifier(LightningModule):
                 "validation": self._validation,
                 "processes": gather(self.epoch_state()),
             }
-        checkpoint.setdefault("dasc", {}).update(self.describe() | state)
+        checkpoint.setdefault("dasc", {}).update(self.describe() | state | structure_of(self.network))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is of this network and, to resume a run, of this run; restore its structure."""
@@ -297,7 +297,8 @@ class Classifier(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageData):
             data.use(checkpoint["dasc"])
-        self.set_auxiliary_blocks(checkpoint["dasc"].get("auxiliary", 0))
+        restore_structure(self.network, checkpoint["dasc"])
+        self.on_structure_change()
         if fitting and "unfinished" in checkpoint["dasc"]:
             self._resume_epoch(checkpoint, checkpoint["dasc"]["unfinished"])
 

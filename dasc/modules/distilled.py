@@ -18,7 +18,7 @@ from dasc.modules.pruned import PrunedClassifier
 from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
 from dasc.networks import forward_in_parts
 from dasc.sparsity import Scope
-from dasc.stages import MAX_MAGNITUDE, Stages
+from dasc.stages import MAX_MAGNITUDE, Constant, Stages
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 
@@ -237,7 +237,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 def _check_views(stages: Stages) -> None:
     for number, row in enumerate(stages, start=1):
-        if row.magnitude == "none":
+        if row.magnitude == Constant("none"):
             raise UserError(
                 f"stage {number} has magnitude none, all views of an image would be the same: "
                 "write magnitude: random, or selection: none"

@@ -56,9 +56,8 @@ class PrunedClassifier(Classifier):
         self._pruned: list[tuple[nn.Parameter, Tensor]] = []
         self._keep_masks_from_ddp()
 
-    def set_auxiliary_blocks(self, count: int) -> None:
-        """As `Classifier`; masks come and go with the layers."""
-        super().set_auxiliary_blocks(count)
+    def on_structure_change(self) -> None:
+        """Add masks for new layers, and remove those of layers that are gone."""
         self.masks.follow(self.network)
         self._keep_masks_from_ddp()
         self.follow_masks()

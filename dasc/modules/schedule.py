@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dasc.stages import Stages
+from dasc.stages import Stages, lr_at
 
 
 class StageLR(LRScheduler):
@@ -49,7 +49,7 @@ class StageLR(LRScheduler):
     def lrs(self, step: int) -> list[float | Tensor]:
         """Return the learning rate of a step (from 0) of the current epoch for each parameter group."""
         place = self._epoch * self._steps_per_epoch + step
-        return [self._stages.lr(place, self._steps_per_epoch, float(peak)) for peak in self.base_lrs]
+        return [lr_at(self._stages, place, self._steps_per_epoch, float(peak)) for peak in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: the rest follows from the table."""

@@ -3,11 +3,10 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from dasc.errors import UserError, one_of
-from dasc.stages import Stage
+from dasc.stages import COLUMNS
 
 Override = Mapping[str, Any]
 """Values by key: an option of `dasc fit` (`data.train_size`), `stages` (a whole table), rows of it by position
@@ -86,8 +85,8 @@ def with_rows(rows: list[dict[str, Any]], key: str, value: Any) -> list[dict[str
     """
     named = _ROWS.fullmatch(key)
     assert named is not None
-    if named["column"] not in (columns := [each.name for each in fields(Stage)]):
-        raise UserError(f"{key}: {one_of('column', named['column'], columns)}")
+    if named["column"] not in COLUMNS:
+        raise UserError(f"{key}: {one_of('column', named['column'], COLUMNS)}")
     numbers = _numbers(named["rows"], len(rows))
     if not numbers:
         raise UserError(f"{key} names no row: the table has {len(rows)}, the first is stages[0]")

@@ -14,7 +14,7 @@ from dasc.data import ImageData
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet, auxiliary_blocks, set_auxiliary_blocks
 from dasc.sparsity import Scope
-from dasc.stages import Stages
+from dasc.stages import Stages, lr_at
 from tests.support.training import bare_trainer
 
 TABLE = [{"epochs": 2, "auxiliary": 3}, {"epochs": 1, "auxiliary": 1}, {"epochs": 2}]
@@ -79,7 +79,7 @@ def test_what_stays_keeps_its_weights_and_momentum_and_what_goes_leaves_the_opti
 def test_the_learning_rate_follows_the_table_across_a_drop() -> None:
     stages, after = Stages.parse(TABLE), Watch()
     fit(Classifier(network(), stages), DropAuxiliaryLayers(stages), after)
-    assert after.lr == pytest.approx([stages.lr(2 * epoch, 2, 0.1) for epoch in range(5)])
+    assert after.lr == pytest.approx([lr_at(stages, 2 * epoch, 2, 0.1) for epoch in range(5)])
 
 
 class Release(Callback):

@@ -14,7 +14,7 @@ from dasc.data import Batch, ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet
-from dasc.stages import Stages
+from dasc.stages import Stages, lr_at
 
 
 def quiet(epochs: int, **settings: Any) -> Trainer:
@@ -135,7 +135,7 @@ def test_the_learning_rate_that_is_logged_is_that_of_the_epochs_first_step() -> 
     stages, curves = Stages.parse([{"epochs": 2}, {"epochs": 2, "lr": 0.03}]), Curves()
     trainer = quiet(4, limit_train_batches=3, limit_val_batches=0, logger=curves, log_every_n_steps=1)
     trainer.fit(Classifier(network(), stages), datamodule=digits())
-    expected = [stages.lr(3 * epoch, 3, 0.1) for epoch in range(4)]
+    expected = [lr_at(stages, 3 * epoch, 3, 0.1) for epoch in range(4)]
     assert [value for _, value in curves.points["lr"]] == pytest.approx(expected)
 
 
@@ -166,7 +166,7 @@ def test_every_step_has_the_tables_learning_rate_and_each_stage_starts_anew(
     before = [parameter.detach().clone() for parameter in module.network.parameters()]
     trainer = quiet(5, limit_train_batches=4, limit_val_batches=0, callbacks=[rates])
     trainer.fit(module, datamodule=digits())
-    assert rates.seen == pytest.approx([stages.lr(step, 4, peak) for step in range(20)])
+    assert rates.seen == pytest.approx([lr_at(stages, step, 4, peak) for step in range(20)])
     # stage 1: 12 steps, 2 of them warm-up; stage 2: 8 steps, 1 of them warm-up
     assert rates.seen[:3] == pytest.approx([peak / 3, 2 * peak / 3, peak])
     assert rates.seen[11] < peak * 0.03

@@ -79,8 +79,10 @@ def test_the_scores_equal_those_of_dasc_test_on_the_same_checkpoint(
 def test_every_precision_gives_about_the_same_scores(precision: str, error: float) -> None:
     whole, other = score(network()), score(network(), precision)
     assert other["nll"] == pytest.approx(whole["nll"], rel=error)
-    data = ImageData("digits", train_size=300)
-    losses = [augmented_loss(scoring_trainer("cpu", p), network(), data, 9, 1) for p in ("32-true", precision)]
+    losses = [
+        augmented_loss(scoring_trainer("cpu", p), network(), ImageData("digits", train_size=300), 9, 1)
+        for p in ("32-true", precision)
+    ]
     assert losses[1] == pytest.approx(losses[0], rel=error)
 
 

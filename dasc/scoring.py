@@ -1,13 +1,20 @@
-"""The checkpoint that `validate`, `test` and `predict` score."""
+"""Scoring: the checkpoint that `validate`, `test` and `predict` score, and tests of single networks."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
+from torch import nn
+
 from dasc import checkpoint, runs
+from dasc.data import ImageData
 from dasc.errors import UserError
+from dasc.modules import Classifier
+from dasc.networks import auxiliary_blocks
+from dasc.stages import Stages
 
 COMMANDS = ("validate", "test", "predict")
 
@@ -71,3 +78,26 @@ def _plain(network: Mapping[str, Any]) -> dict[str, Any]:
 
 def _absolute(folder: str) -> str:
     return os.path.abspath(os.path.expanduser(folder))
+
+
+def run_test(
+    trainer: Trainer, network: nn.Module, data: ImageData, metric_names: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Test a network as `dasc test` does.
+
+    Args:
+        trainer: Runs the test.
+        network: Maps normalised images (B, 3, H, W) to logits (B, num_classes).
+        data: Its test images are scored.
+        metric_names: Names of metrics of `dasc.metrics.METRICS`; None: all.
+
+    Returns:
+        The values by name. Metrics that need features are missing for a network without a linear last layer.
+
+    Raises:
+        UserError: A metric is unknown.
+    """
+    module = Classifier(network, Stages.parse([{"epochs": 1, "auxiliary": auxiliary_blocks(network)}]))
+    module.metric_names = metric_names
+    (values,) = trainer.test(module, datamodule=data, verbose=False)
+    return {name.removeprefix("test/"): value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Several teachers side by side: what their answers are like on the test images, augmented and not."""
+"""Comparison of several teachers by the metrics of `dasc test`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,23 +14,17 @@ from dasc import checkpoint, runs
 from dasc.callbacks.files import write_csv, write_whole
 from dasc.data import ImageData
 from dasc.errors import UserError
-from dasc.modules import Classifier, Teacher, load_teacher
+from dasc.metrics import METRICS, VIEWS
+from dasc.modules import Teacher, load_teacher
 from dasc.modules.teacher import SUFFIXES
-from dasc.networks import auxiliary_blocks
-from dasc.scoring import ALLOW
-from dasc.stages import Stages
+from dasc.scoring import ALLOW, run_test
 
-METRICS = {
-    "accuracy": ("accuracy", "accuracy"),
-    "nll": ("NLL", "negative log-likelihood"),
-    "ece": ("ECE", "calibration error"),
-    "class_discrimination": ("discr. (p)", "class discrimination, predictions"),
-    "latent_discrimination": ("discr. (latent)", "class discrimination, latent"),
-    "teacher_stddev": ("T. stddev", "T. stddev over draws of the augmentation"),
-}
-"""The columns of teachers.csv beside `teacher`, and what they are called in the table and in the figure."""
+_CAPTION = (
+    f"discr.: class discrimination of predictions and of features; T. stddev: over {VIEWS} draws of the augmentation"
+)
 
-_CAPTION = "discr.: class discrimination of predictions and of features; T. stddev: over 5 draws of the augmentation"
+_PANELS = 3
+"""Panels in a row of the figure."""
 
 Row = Mapping[str, Any]
 
@@ -57,11 +51,7 @@ def report(
     for name in teachers:
         _check_fits(name, data, allow_training_images)
     networks = {name: load_teacher(Teacher(path=name), data, trust).network for name in teachers}
-    rows: list[Row] = []
-    for name, network in networks.items():
-        module = Classifier(network, Stages.parse([{"epochs": 1, "auxiliary": auxiliary_blocks(network)}]))
-        (values,) = trainer.test(module, datamodule=data, verbose=False)
-        rows.append({"teacher": name} | {key.removeprefix("test/"): value for key, value in values.items()})
+    rows: list[Row] = [{"teacher": name} | run_test(trainer, network, data) for name, network in networks.items()]
     if not trainer.is_global_zero:
         return
     columns = ["teacher", *METRICS]
@@ -93,15 +83,18 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
     except ImportError:
         return False
     names = [str(row["teacher"]) for row in rows]
-    figure = Figure(figsize=(10, 2 + 0.6 * len(names)), layout="constrained")
-    panels = figure.subplots(2, 3, sharey=True)
-    for panel, (metric, (_, title)) in zip(panels.flat, METRICS.items(), strict=True):
+    lines = math.ceil(len(METRICS) / _PANELS)
+    figure = Figure(figsize=(10, (1 + 0.3 * len(names)) * lines), layout="constrained")
+    panels = figure.subplots(lines, _PANELS, sharey=True, squeeze=False)
+    for panel in panels.flat[len(METRICS) :]:
+        panel.remove()
+    for panel, (metric, spec) in zip(panels.flat, METRICS.items(), strict=False):
         values = [float(row.get(metric, float("nan"))) for row in rows]
         lengths = [value if math.isfinite(value) else 0.0 for value in values]
         bars = panel.barh(range(len(names)), lengths, color="#4477aa")  # Paul Tol's blue: safe for the colour-blind
         panel.bar_label(bars, [f"{value:.3g}" for value in values], padding=2, fontsize=8)
         panel.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
-        panel.set_title(title, fontsize=9)
+        panel.set_title(spec.title, fontsize=9)
         panel.tick_params(labelsize=8)
         panel.locator_params(axis="x", nbins=4)
         panel.margins(x=0.2)
@@ -114,8 +107,8 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, caption=_CAPTION, caption_justify="left")
     table.add_column("teacher", overflow="fold")
-    for name, _ in METRICS.values():
-        table.add_column(name, justify="right")
+    for spec in METRICS.values():
+        table.add_column(spec.short, justify="right")
     for row in rows:
         table.add_row(escape(str(row["teacher"])), *(f"{row[m]:.4f}" if m in row else "-" for m in METRICS))
     return table

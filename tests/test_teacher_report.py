@@ -15,8 +15,10 @@ from sklearn.datasets import load_digits
 from dasc import checkpoint
 from dasc.cli import main
 from dasc.data import ImageData
-from dasc.teacher_report import METRICS, draw
+from dasc.metrics import METRICS
+from dasc.teacher_report import draw
 from tests.support.command import dasc
+from tests.support.toy_metric import LARGEST_LOGIT
 
 TITLES = (
     "accuracy",
@@ -96,6 +98,35 @@ def test_the_table_has_what_a_test_of_each_checkpoint_says(
         line = next(line for line in said.splitlines() if line.startswith(row["teacher"]))
         assert line.split()[1:] == [f"{float(row[name]):.4f}" for name in METRICS]
     assert {path.name for path in tmp_path.iterdir()} == {"teachers.csv", "teachers.svg"}
+
+
+@torch.no_grad()
+def test_a_metric_that_is_added_to_the_table_is_in_the_test_and_in_the_report(
+    trained: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setitem(METRICS, "largest_logit", LARGEST_LOGIT)
+    network = checkpoint.load_network(best(trained, 0)).network.eval()
+    data = ImageData(eval_batch_size=360)
+    data.setup("test")
+    (batch,) = data.test_dataloader()
+    largest = network(data.normalise(batch.images)).max().item()
+    logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=log"]
+    main(["test", "--config", str(tiny), f"--ckpt_path={best(trained, 0)}", *logger])
+    assert value_in(capsys.readouterr().out, "largest_logit") == pytest.approx(largest, rel=1e-6)
+    (logged,) = rows(next((tmp_path / "log").glob("**/metrics.csv")))
+    assert float(logged["test/largest_logit"]) == pytest.approx(largest, rel=1e-6)
+    run(tiny, best(trained, 0))
+    (row,) = rows(tmp_path / "teachers.csv")
+    assert list(row) == ["teacher", *METRICS]
+    assert float(row["largest_logit"]) == pytest.approx(largest, rel=1e-6)
+    header, *_, line = [
+        x for x in capsys.readouterr().out.splitlines() if "largest" in x or x.startswith(row["teacher"])
+    ]
+    assert header.split()[-1] == "largest"
+    assert line.split()[-1] == f"{largest:.4f}"
+    said = words(tmp_path / "teachers.svg")
+    assert said >= {*TITLES, "largest logit of all", f"{largest:.3g}"}
 
 
 @torch.no_grad()

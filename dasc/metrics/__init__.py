@@ -1,6 +1,27 @@
-"""What augmentation does to a network's answers, as metrics that add up over batches and processes."""
+"""Test metrics that add up over batches and processes, and the table of them."""
 
+from dasc.metrics.calibration_error import CalibrationError
 from dasc.metrics.class_discrimination import ClassDiscrimination, Reading
+from dasc.metrics.image_mean import ImageMean, hits, negative_log_likelihood
+from dasc.metrics.metric_set import MetricSet
+from dasc.metrics.spec import MetricFormat, MetricSpec, OutputShape
+from dasc.metrics.table import METRICS, VIEWS, select_metrics, study_formats
 from dasc.metrics.teacher_stddev import TeacherStddev
 
-__all__ = ("ClassDiscrimination", "Reading", "TeacherStddev")
+__all__ = (
+    "METRICS",
+    "VIEWS",
+    "CalibrationError",
+    "ClassDiscrimination",
+    "ImageMean",
+    "MetricFormat",
+    "MetricSet",
+    "MetricSpec",
+    "OutputShape",
+    "Reading",
+    "TeacherStddev",
+    "hits",
+    "negative_log_likelihood",
+    "select_metrics",
+    "study_formats",
+)

@@ -1,4 +1,4 @@
-"""How far apart a network holds the classes."""
+"""Class-discrimination metric in two readings."""
 
 import math
 from typing import Literal, get_args

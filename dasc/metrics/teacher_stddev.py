@@ -1,4 +1,4 @@
-"""How much a teacher's answers depend on the draw of the augmentation."""
+"""Standard deviation of a teacher's predictions over draws of the augmentation."""
 
 import math
 

@@ -1,6 +1,6 @@
 """A classifier trained through a table of stages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,13 +11,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassCalibrationError
 
 from dasc import __version__, checkpoint
 from dasc.checkpoint import restore_structure, structure_of
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
-from dasc.modules.diagnostics import VIEWS, Diagnostics
+from dasc.metrics import MetricSet, hits
 from dasc.modules.means import EpochMeans
 from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, position, steps_per_epoch
 from dasc.modules.schedule import StageLR
@@ -77,10 +76,10 @@ class Classifier(LightningModule):
         """Settings of the weight average of the training; set by `WeightEMA`, None without it."""
         self.trust: tuple[str, ...] = ()
         """Modules whose network classes are imported where a checkpoint names them; set by `--trust`."""
-        self._diagnostics: Diagnostics | None = None
+        self.metric_names: Sequence[str] | None = None
+        """Names of the metrics that a test computes; None: all of the table."""
+        self._test_metrics: MetricSet | None = None
         self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": _loss_metric()}, prefix="val/")
-        self.test_metrics = MetricCollection({"accuracy": MeanMetric(), "nll": _loss_metric()}, prefix="test/")
-        self.test_ece = MulticlassCalibrationError(int(getattr(network, "num_classes", 2)), n_bins=15)
 
     def _check_table(self, stages: Stages) -> None:
         for column in in_order():
@@ -202,28 +201,26 @@ class Classifier(LightningModule):
             self._validation = {"at": at, "values": {k.removeprefix("val/"): float(v) for k, v in values.items()}}
 
     def on_test_start(self) -> None:
-        """Start the metrics that only a test has."""
-        self._diagnostics = Diagnostics(self.network, self.test_ece.num_classes, self.device)
+        """Make the metrics of the test."""
+        data = getattr(self.trainer, "datamodule", None)
+        has_views = isinstance(data, ImageData)
+        num_classes = int(getattr(data if has_views else self.network, "num_classes", 2))
+        self._test_metrics = MetricSet(self.network, num_classes, self.device, self.metric_names, has_views)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score one batch, and look at it under several draws of the augmentation."""
-        assert self._diagnostics is not None
-        logits = self._diagnostics.update(batch.images, batch.targets)
-        self.test_metrics["accuracy"].update(hits(logits, batch.targets))
-        self.test_metrics["nll"].update(F.cross_entropy(logits, batch.targets, reduction="none"))
-        self.test_ece.update(logits.softmax(1), batch.targets)
+        """Score one batch and its augmented views."""
+        assert self._test_metrics is not None
+        self._test_metrics.update(batch.images, batch.targets)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageData):
-            for view in range(VIEWS):
-                self._diagnostics.update_view(data.test_view(batch, view), view)
+            for view in range(self._test_metrics.views):
+                self._test_metrics.update_view(data.test_view(batch, view), view)
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracy, negative log-likelihood, expected calibration error (15 bins) and the diagnostics."""
-        assert self._diagnostics is not None
-        more = {f"test/{name}": value for name, value in self._diagnostics.compute().items()}
-        self.log_dict({**self.test_metrics.compute(), "test/ece": self.test_ece.compute(), **more})
-        self.test_metrics.reset()
-        self.test_ece.reset()
+        """Log the metrics of the test."""
+        assert self._test_metrics is not None
+        self.log_dict({f"test/{name}": value for name, value in self._test_metrics.compute().items()})
+        self._test_metrics = None
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the probabilities (B, num_classes), float32."""
@@ -368,11 +365,6 @@ def _batch_limit(limit: int | float) -> float | str:
 def targets_of(batch: Batch) -> Tensor:
     """Return the classes (B,) of a batch, or the shares of the classes (B, num_classes) where it is mixed."""
     return batch.targets if batch.mixed_targets is None else batch.mixed_targets
-
-
-def hits(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return 1 where the largest logit of (B, num_classes) is that of the (largest) target and 0 elsewhere, (B,)."""
-    return (logits.argmax(1) == (targets if targets.dim() == 1 else targets.argmax(1))).float()
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
 from dasc.losses import Divergence, distillation, select, selection_scores
-from dasc.modules.classifier import hits, targets_of
+from dasc.metrics import hits
+from dasc.modules.classifier import targets_of
 from dasc.modules.pruned import PrunedClassifier
 from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
 from dasc.networks import forward_in_parts

@@ -5,9 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from dasc.errors import UserError, one_of
-
-METRICS = ("test_accuracy", "test_nll", "test_ece", "val_accuracy_last", "val_accuracy_best")
-"""The columns of results.csv that a figure can show."""
+from dasc.study.points import metric_formats
 
 AXES = {"magnitude": ("panels",), "sparsity": ("lines", "panels"), "bars": ("bars", "groups", "panels")}
 """The kinds of figures, and the keys of each that name an axis of the study."""
@@ -45,8 +43,8 @@ class FigureSpec:
     def __post_init__(self) -> None:
         if self.kind not in AXES:
             raise UserError(one_of("kind of figure", str(self.kind), AXES))
-        if self.metric not in METRICS:
-            raise UserError(one_of("metric", str(self.metric), METRICS))
+        if self.metric not in metric_formats():
+            raise UserError(one_of("metric", str(self.metric), metric_formats()))
         for key in ("lines", "bars", "groups", "panels"):
             if getattr(self, key) is not None and key not in AXES[self.kind]:
                 raise UserError(f"a figure of kind {self.kind} has no {key}: it takes {', '.join(AXES[self.kind])}")

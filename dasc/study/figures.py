@@ -14,11 +14,11 @@ from dasc.callbacks.files import write_whole
 from dasc.errors import UserError
 from dasc.study.figure import FigureSpec
 from dasc.study.points import (
-    SHOWN,
     Axes,
     Point,
     Row,
     bar_points,
+    format_of,
     is_number,
     magnitude_points,
     maximal,
@@ -81,7 +81,7 @@ def draw(spec: FigureSpec, rows: Sequence[Row], axes: Axes, path_without_suffix:
     svg, png = path.with_name(f"{path.name}.svg"), path.with_name(f"{path.name}.png")
     with style():
         figure, said = compose(spec, rows, axes)
-        title = spec.title or SHOWN[spec.metric].title
+        title = spec.title or format_of(spec.metric).title
         about = {"Title": title, "Description": said, "Creator": "dasc", "Date": None}
         write_whole(svg, lambda file: figure.savefig(file, format="svg", metadata=about))
         write_whole(png, lambda file: figure.savefig(file, format="png", dpi=200, metadata={"Software": None}))
@@ -130,8 +130,8 @@ def _magnitudes(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figu
     handles = [_key(_line_look(i)) for i in range(len(lines))] + [_key(_mark(m, "white")) for m in "*v"]
     _legend(figure, handles, [*labels, "optimal M", "maximal M"], _note(found))
     return figure, (
-        f"{SHOWN[spec.metric].title} over RandAugment magnitude M; {', '.join(labels)}. Optimal M: of the best mean; "
-        f"maximal M: the largest that is not worse than none. {_said(found)}"
+        f"{format_of(spec.metric).title} over RandAugment magnitude M; {', '.join(labels)}. "
+        f"Optimal M: of the best mean; maximal M: the largest that is not worse than none. {_said(found)}"
     )
 
 
@@ -149,7 +149,7 @@ def _sparsities(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figu
         if all(right - left > 0.06 * (ticks[-1] - ticks[0]) for left, right in pairwise(ticks)):
             panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     _legend(figure, [_key(_line_look(i)) for i in range(len(labels))], labels, f"{axis} ({_note(found)})")
-    return figure, f"{SHOWN[spec.metric].title} over sparsity, by {axis}. {_said(found)}"
+    return figure, f"{format_of(spec.metric).title} over sparsity, by {axis}. {_said(found)}"
 
 
 def _bars(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, str]:
@@ -170,11 +170,11 @@ def _bars(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, st
         _word_ticks(panel, *ticks)
         panel.set_xlabel(spec.groups or axis)
     if start:
-        _y_label(panels, f"{SHOWN[spec.metric].title}\n(axis starts at {start:g})")
+        _y_label(panels, f"{format_of(spec.metric).title}\n(axis starts at {start:g})")
     handles = [_patch(_bar_look(i)) for i in range(len(bars))] if spec.groups else []
     _legend(figure, handles, bars if spec.groups else [], f"{axis} ({_note(found)})" if spec.groups else _note(found))
     by = f"{axis} and {spec.groups}" if spec.groups else axis
-    return figure, f"{SHOWN[spec.metric].title} of the last stage, by {by}. {_said(found)}"
+    return figure, f"{format_of(spec.metric).title} of the last stage, by {by}. {_said(found)}"
 
 
 class _Places:
@@ -211,17 +211,17 @@ def _magnitude_line(
         if joined:
             _line(panel, [places[m] for m in joined], [points[m] for m in joined], metric, look)
     if "none" in points:
-        level = points["none"].summary.mean * SHOWN[metric].scale
+        level = points["none"].summary.mean * format_of(metric).scale
         panel.axhline(level, color=look["color"], linestyle=(0, (6, 4)), linewidth=0.9, alpha=0.45, zorder=1)
     largest = maximal(points, metric)
     for symbol, found in (("v", None if largest is None else str(largest)), ("*", optimal(points, metric))):
         if found is not None:
-            value = points[found].summary.mean * SHOWN[metric].scale
+            value = points[found].summary.mean * format_of(metric).scale
             panel.plot([places[found]], [value], **_mark(symbol, look["color"]), zorder=5, clip_on=False)
 
 
 def _line(panel: Panel, places: Sequence[float], points: Sequence[Point], metric: str, look: dict[str, Any]) -> None:
-    scale = SHOWN[metric].scale
+    scale = format_of(metric).scale
     means, stds = ([scale * value for value in of] for of in zip(*(p.summary[1:] for p in points), strict=True))
     panel.errorbar(places, means, stds, **look, elinewidth=0.9, capsize=2, zorder=3)
 
@@ -234,7 +234,7 @@ def _bar_group(
     width: float,
     looks: Sequence[dict[str, Any]],
 ) -> None:
-    shown = SHOWN[metric]
+    shown = format_of(metric)
     crowded = _inches(panel) * width / _length(panel) < 0.5
     for place, point, look in zip(places, points, looks, strict=True):
         mean, std = (shown.scale * value for value in point.summary[1:])
@@ -254,7 +254,7 @@ def _bar_group(
 
 def _bar_range(points: Sequence[Point], spec: FigureSpec) -> tuple[float, float]:
     """From where to where the axis goes: from 0, unless the bars would all look alike."""
-    scale = SHOWN[spec.metric].scale
+    scale = format_of(spec.metric).scale
     means = [scale * point.summary.mean for point in points]
     stds = [0.0 if math.isnan(point.summary.std) else scale * point.summary.std for point in points]
     low = min(mean - std for mean, std in zip(means, stds, strict=True))
@@ -287,7 +287,7 @@ def _panels(spec: FigureSpec, names: Sequence[str], inches: float | None = None)
             panel.set_title(_wrapped(f"{spec.panels}: {name}", _inches(panel)))
     if spec.title:
         figure.suptitle(_wrapped(spec.title, figure.get_figwidth() / 1.3))
-    _y_label(panels[: len(names)], SHOWN[spec.metric].title)
+    _y_label(panels[: len(names)], format_of(spec.metric).title)
     return figure, panels[: len(names)]
 
 

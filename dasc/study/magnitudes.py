@@ -7,14 +7,16 @@ from statistics import fmean
 from typing import Any
 
 import yaml
+from lightning.pytorch import Trainer
 
 from dasc import checkpoint
 from dasc.command import Reader
+from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.study.folders import CONFIG, checkpoint_path, read_json, run_folder, write_json
 from dasc.study.points import is_number, last_rows, magnitude_points, maximal, optimal
 from dasc.study.results import Row, axis_column
-from dasc.study.scores import Scorer
+from dasc.study.scores import augmented_loss, scoring_trainer
 
 DRAWS = 5
 """Fixed draws of the augmentation that the cross entropy of Eq. 3 is the mean over."""
@@ -104,7 +106,7 @@ def augmented_losses(
 
     Each network is scored once; what was scored is kept beside it.
     """
-    scorer: Scorer | None = None
+    scoring: tuple[Trainer, ImageData] | None = None
     losses: dict[tuple[str, int], float] = {}
     for row in rows:
         if not is_number(row["magnitude"]):
@@ -116,8 +118,9 @@ def augmented_losses(
         if key not in known:
             path = checkpoint_path(folder, f"stage-{row['stage']}")
             loaded = checkpoint.load_network(path, _trusted(folder))
-            scorer = scorer or _scorer(folder, reader, loaded.meta)
-            known[key] = scorer.augmented_loss(loaded.network, int(row["magnitude"]), DRAWS)
+            scoring = scoring or _scoring(folder, reader, loaded.meta)
+            trainer, data = scoring
+            known[key] = augmented_loss(trainer, loaded.network, data, int(row["magnitude"]), DRAWS)
             write_json(kept, known)
         losses[row["run"], row["stage"]] = known[key]
     return losses
@@ -176,10 +179,10 @@ def _trusted(folder: Path) -> list[str]:
     return [*(config.get("trust") or ()), network.partition(".")[0]]
 
 
-def _scorer(folder: Path, reader: Reader, recorded: Mapping[str, Any]) -> Scorer:
+def _scoring(folder: Path, reader: Reader, recorded: Mapping[str, Any]) -> tuple[Trainer, ImageData]:
     config = yaml.safe_load((folder / CONFIG).read_text())
     _, data = reader.make(config)
     data.use(recorded)
     data.source.check_unseen("val", recorded)
-    trainer = config["trainer"]
-    return Scorer(data, trainer["accelerator"], trainer.get("precision"), "val")
+    settings = config["trainer"]
+    return scoring_trainer(settings["accelerator"], settings.get("precision")), data

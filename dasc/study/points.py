@@ -5,39 +5,36 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from dasc.study.figure import METRICS
+from dasc.metrics import MetricFormat, study_formats
 from dasc.study.statistics import Summary, summarise
 
 Row = Mapping[str, Any]
 Axes = Mapping[str, Sequence[str]]
 
 
-class Metric(NamedTuple):
-    """How a column of results.csv is shown.
-
-    Args:
-        title: With its unit.
-        short: The same in a narrow column.
-        scale: What values are multiplied by.
-        digits: After the decimal point.
-        higher: Whether more is better.
-    """
-
-    title: str
-    short: str
-    scale: float = 100.0
-    digits: int = 2
-    higher: bool = True
-
-
-SHOWN = {
-    "test_accuracy": Metric("Test accuracy (%)", "test (%)"),
-    "test_nll": Metric("Test negative log-likelihood", "test NLL", 1.0, 3, higher=False),
-    "test_ece": Metric("Test calibration error (ECE)", "test ECE", 1.0, 4, higher=False),
-    "val_accuracy_last": Metric("Validation accuracy, last epoch (%)", "val. (%)"),
-    "val_accuracy_best": Metric("Validation accuracy, best epoch (%)", "val., best (%)"),
+_VALIDATION = {
+    "val_accuracy_last": MetricFormat("Validation accuracy, last epoch (%)", "val. (%)"),
+    "val_accuracy_best": MetricFormat("Validation accuracy, best epoch (%)", "val., best (%)"),
 }
-"""The metrics of a figure."""
+
+
+def result_column(metric: str) -> str:
+    """Return the column of results.csv for a metric of `dasc.metrics.METRICS`."""
+    return f"test_{metric}"
+
+
+def metric_formats() -> dict[str, MetricFormat]:
+    """Return the columns of results.csv that figures and tables can show, with their formats."""
+    return {result_column(name): shown for name, shown in study_formats().items()} | _VALIDATION
+
+
+def format_of(column: str) -> MetricFormat:
+    """Return the format of a column of results.csv.
+
+    Raises:
+        KeyError: Figures and tables cannot show the column.
+    """
+    return metric_formats()[column]
 
 
 class Point(NamedTuple):
@@ -115,7 +112,8 @@ def point(rows: Iterable[Row], metric: str) -> Point:
     A stage that several runs share counts once; where a seed has several stages of the same setting, its value is their
     mean. Missing values are left out.
     """
-    stages = {(row["seed"], *(row.get(name) for name in METRICS)): row for row in rows}
+    columns = metric_formats()
+    stages = {(row["seed"], *(row.get(name) for name in columns)): row for row in rows}
     found: dict[int, list[float]] = {}
     for row in stages.values():
         value = row.get(metric)
@@ -159,4 +157,4 @@ def _rank(magnitude: str) -> tuple[int, int, str]:
 
 
 def _gain(point: Point, metric: str) -> float:
-    return point.summary.mean if SHOWN[metric].higher else -point.summary.mean
+    return point.summary.mean if format_of(metric).higher else -point.summary.mean

@@ -7,9 +7,10 @@ from typing import Any
 
 from dasc.callbacks.files import write_csv
 from dasc.callbacks.report import columns as stage_columns
+from dasc.metrics import study_formats
 from dasc.study.folders import RESULT, read_json, run_folder
+from dasc.study.points import result_column
 
-TESTS = ("test_accuracy", "test_nll", "test_ece")
 TIMES = (
     "epochs",
     "seconds",
@@ -51,7 +52,7 @@ def write_results(plan: Mapping[str, Any], results: Path) -> list[Row]:
     """Write results.csv and times.csv, and return the rows of the first."""
     rows = collect(plan, results)
     axes = [axis_column(axis) for axis in plan["axes"]]
-    columns = ("part", "run", *axes, "seed", *stage_columns(), *TESTS, "final")
+    columns = ("part", "run", *axes, "seed", *stage_columns(), *map(result_column, study_formats()), "final")
     write_csv(results / "results.csv", [{c: row.get(c) for c in columns} for row in rows], columns)
     timed = [(job, read_json(run_folder(results, job["id"]) / RESULT)) for job in plan["jobs"]]
     times = [{"job": job["id"], "title": job["title"]} | result["timing"] for job, result in timed if result]

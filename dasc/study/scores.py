@@ -1,93 +1,119 @@
-"""How a finished network answers: on the test images, and on augmented validation images (Eq. 3)."""
+"""Scores of a study: networks on the test images, and on augmented validation images (Eq. 3)."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from lightning.pytorch import Trainer
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassCalibrationError
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
 
 from dasc.data import Batch, ImageData
-from dasc.modules.classifier import hits
+from dasc.metrics import MetricSet, study_formats
+from dasc.scoring import run_test
+from dasc.stopping import exit_status_of_signals
 
 
-class Scorer:
-    """Scores networks on one data set, in one process on one device.
+def scoring_trainer(accelerator: str, precision: Any) -> Trainer:
+    """Return a trainer that scores in one process on one device.
 
     Args:
-        data: The images; the trainer that it had is taken from it.
-        accelerator: Where, as Lightning's Trainer takes it.
-        precision: In which precision, as Lightning's Trainer takes it.
-        part: The part that is scored, `test` or `val`. Other images are not decoded.
+        accelerator: As Lightning's Trainer takes it.
+        precision: As Lightning's Trainer takes it.
     """
+    with _silent():
+        return Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
 
-    def __init__(
-        self, data: ImageData, accelerator: str, precision: Any, part: Literal["test", "val"] = "test"
-    ) -> None:
-        with _silent():
-            trainer = Trainer(
-                accelerator=accelerator,
-                devices=1,
-                precision=precision,
-                logger=False,
-                enable_progress_bar=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-            )
-        data.trainer = trainer
-        data.setup("test" if part == "test" else "validate")
+
+def score_network(trainer: Trainer, network: nn.Module, data: ImageData) -> dict[str, float]:
+    """Return the metrics of `study_formats` on the test images, by name.
+
+    Args:
+        trainer: Of `scoring_trainer`.
+        network: Maps normalised images (B, 3, H, W) to logits (B, num_classes).
+        data: The images. Only test images are decoded.
+
+    Raises:
+        StoppedError: A signal stopped the process.
+    """
+    with _silent(), _stoppable(trainer):
+        return run_test(trainer, network, data, list(study_formats()))
+
+
+def augmented_loss(trainer: Trainer, network: nn.Module, data: ImageData, magnitude: int, draws: int) -> float:
+    """Return the mean cross entropy on the validation images under fixed draws of RandAugment.
+
+    Args:
+        trainer: Of `scoring_trainer`.
+        network: Maps normalised images (B, 3, H, W) to logits (B, num_classes).
+        data: The images. Only validation images are decoded.
+        magnitude: RandAugment's M, 0 to 30.
+        draws: Number of draws of each image, at least 1.
+
+    Raises:
+        StoppedError: A signal stopped the process.
+    """
+    data.trainer = trainer
+    data.setup("validate")
+    module = _AugmentedLoss(network, data, magnitude, draws)
+    with _silent(), _stoppable(trainer):
+        # without datamodule=data, whose hook would normalise the images before RandAugment
+        (values,) = trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
+    return values["augmented_loss"]
+
+
+class _AugmentedLoss(LightningModule):
+    """Cross entropy of a network under several draws of RandAugment."""
+
+    def __init__(self, network: nn.Module, data: ImageData, magnitude: int, draws: int) -> None:
+        super().__init__()
+        self.network = network
         self._data = data
-        self._device = trainer.strategy.root_device
-        self._precision = trainer.precision_plugin
+        self._magnitude = magnitude
+        self._draws = draws
 
-    @torch.no_grad()
-    def test(self, network: nn.Module) -> dict[str, float]:
-        """Return accuracy (0 to 1), negative log-likelihood and calibration error (15 bins) on the test images."""
-        accuracy = MeanMetric().to(self._device)
-        nll = MeanMetric(nan_strategy="disable").to(self._device)
-        ece = MulticlassCalibrationError(self._data.num_classes, n_bins=15).to(self._device)
-        network = network.to(self._device).eval()
-        for batch in self._batches("test"):
-            logits = self._logits(network, self._data.normalise(batch.images))
-            accuracy.update(hits(logits, batch.targets))
-            nll.update(F.cross_entropy(logits, batch.targets, reduction="none"))
-            ece.update(logits.softmax(1), batch.targets)
-        return {"accuracy": float(accuracy.compute()), "nll": float(nll.compute()), "ece": float(ece.compute())}
+    def on_validation_start(self) -> None:
+        self._metrics = MetricSet(self.network, self._data.num_classes, self.device, ["nll"])
 
-    @torch.no_grad()
-    def augmented_loss(self, network: nn.Module, magnitude: int, draws: int) -> float:
-        """Return the mean cross entropy on the validation images under fixed draws of RandAugment at a magnitude."""
-        loss = MeanMetric(nan_strategy="disable").to(self._device)
-        network = network.to(self._device).eval()
-        for batch in self._batches("val"):
-            for draw in range(draws):
-                images = self._data.augmented(batch, "val", draw, magnitude)
-                logits = self._logits(network, self._data.normalise(images))
-                loss.update(F.cross_entropy(logits, batch.targets, reduction="none"))
-        return float(loss.compute())
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment uint8 images (B, 3, H, W) to (draws, B, 3, H, W), outside of the precision of `validation_step`."""
+        views = [self._data.augmented(batch, "val", draw, self._magnitude) for draw in range(self._draws)]
+        return batch._replace(images=torch.stack(views))
 
-    def _batches(self, part: str) -> Iterator[Batch]:
-        loader = self._data.test_dataloader() if part == "test" else self._data.val_dataloader()
-        for batch in loader:
-            images, targets = batch.images.to(self._device), batch.targets.to(self._device)
-            yield batch._replace(images=images, targets=targets)
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        for images in batch.images:
+            self._metrics.update(self._data.normalise(images), batch.targets)
 
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        with self._precision.val_step_context():
-            logits: Tensor = network(images)
-        return logits.float()
+    def on_validation_epoch_end(self) -> None:
+        self.log("augmented_loss", self._metrics.compute()["nll"])
+
+
+@contextmanager
+def _stoppable(trainer: Trainer) -> Iterator[None]:
+    """Raise StoppedError for SIGTERM and Ctrl-C: Lightning's evaluation only notes SIGTERM."""
+    with exit_status_of_signals():
+        yield
+        if trainer.received_sigterm:
+            raise SIGTERMException
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Leave out which devices there are: the training said it."""
+    """Hide Lightning's messages about devices, which the training printed already."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.WARNING)
-    yield
-    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

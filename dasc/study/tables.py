@@ -7,7 +7,18 @@ from html import escape
 from itertools import product
 
 from dasc.study.figure import FigureSpec
-from dasc.study.points import SHOWN, Axes, Point, Row, final_rows, last_rows, magnitude_points, maximal, optimal, point
+from dasc.study.points import (
+    Axes,
+    Point,
+    Row,
+    final_rows,
+    format_of,
+    last_rows,
+    magnitude_points,
+    maximal,
+    optimal,
+    point,
+)
 from dasc.study.statistics import MIN_TESTED_PAIRS, Comparison, Summary, compare, summarise
 
 _MARKUP = re.compile(r"[\\`*|~$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[])")
@@ -128,8 +139,8 @@ def _combinations(
         *(["sparsity"] if staged else []),
         *(["M"] if own_m else []),
         "n",
-        SHOWN[metric].short,
-        SHOWN[second].short,
+        format_of(metric).short,
+        format_of(second).short,
     ]
     header += ["diff.", "95 % CI", "p", "remark"] if baseline else ["remark"]
     lines = []
@@ -192,7 +203,7 @@ def _alone(own: Point) -> str:
 
 
 def _magnitudes(rows: Sequence[Row], axes: Axes, panels: str | None, metric: str) -> Table:
-    name = SHOWN[metric].short
+    name = format_of(metric).short
     header = [*([panels] if panels else []), "sparsity", "optimal M", f"{name} there", "maximal M", f"{name} at none"]
     lines = []
     for panel, by_sparsity in magnitude_points(rows, axes, metric, panels).items():
@@ -218,7 +229,7 @@ def _others(rows: Sequence[Row], axes: Axes, metric: str) -> Table:
         values = [[row[m] for row in those.values() if row.get(m) is not None] for m in (metric, second)]
         shown = [spread(summarise(v), m) for v, m in zip(values, (metric, second), strict=True)]
         lines.append([part, labels, str(len(those)), *shown])
-    header = ["part", "labels", "runs", SHOWN[metric].short, SHOWN[second].short]
+    header = ["part", "labels", "runs", format_of(metric).short, format_of(second).short]
     return Table(header, lines, "The runs that the study starts from.", {0, 1})
 
 
@@ -228,7 +239,7 @@ def _second(metric: str) -> str:
 
 def spread(summary: Summary, metric: str) -> str:
     """Mean ± standard deviation; the mean alone of one value."""
-    shown = SHOWN[metric]
+    shown = format_of(metric)
     numbers = [f"{value * shown.scale:.{shown.digits}f}" for value in summary[1:]]
     return " ± ".join(numbers[: min(summary.n, 2)]) or "-"
 
@@ -238,7 +249,7 @@ def _percent(share: float) -> str:
 
 
 def _format_difference(value: float, metric: str) -> str:
-    return f"{value * SHOWN[metric].scale:+.{SHOWN[metric].digits}f}"
+    return f"{value * format_of(metric).scale:+.{format_of(metric).digits}f}"
 
 
 def _format_p(p: float | None) -> str:

@@ -22,7 +22,8 @@ from dasc.command import Command, run
 from dasc.errors import UserError
 from dasc.messages import sentence
 from dasc.study.folders import CONFIG, ERROR, LOCK, LOG, RESULT, locked, read_json, write_json
-from dasc.study.scores import Scorer
+from dasc.study.points import result_column
+from dasc.study.scores import score_network, scoring_trainer
 
 
 @dataclass(frozen=True)
@@ -102,16 +103,17 @@ def train_and_score(order: Order) -> dict[str, Any]:
     recorded = checkpoint.read(version / "checkpoints" / "last.ckpt")["dasc"]
     if len(recorded["rows"]) < order.rows:
         raise UserError(f"the training stopped after {recorded['epochs_done']} epochs: see {order.folder / LOG}")
-    trainer = command.config["fit"].trainer
     command.datamodule.use(recorded)
     command.datamodule.source.check_unseen("test", recorded)
-    scorer = Scorer(command.datamodule, trainer.accelerator, trainer.precision)
+    settings = command.config["fit"].trainer
+    trainer = scoring_trainer(settings.accelerator, settings.precision)
     rows = [] if order.start is None else read_json(order.start / RESULT)["rows"]
     for number in range(order.start_rows + 1, order.rows + 1):
         path = version / "checkpoints" / f"stage-{number}.ckpt"
         network = checkpoint.load_network(path, command.model.trusted_modules()).network
-        scores = {f"test_{name}": round(value, 6) for name, value in scorer.test(network).items()}
-        rows.append(recorded["rows"][number - 1] | scores)
+        scores = score_network(trainer, network, command.datamodule)
+        tests = {result_column(name): round(value, 6) for name, value in scores.items()}
+        rows.append(recorded["rows"][number - 1] | tests)
     return {"rows": rows, "timing": _timing(version / "timing.csv")}
 
 

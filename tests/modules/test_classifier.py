@@ -235,6 +235,16 @@ def test_a_second_test_starts_its_metrics_anew() -> None:
     assert first != [second]
 
 
+def test_a_test_computes_the_metrics_that_are_named() -> None:
+    module = Classifier(network(), Stages.parse([{"epochs": 1}]))
+    module.metric_names = ["nll", "teacher_stddev"]
+    (values,) = quiet(1).test(module, datamodule=digits(), verbose=False)
+    assert list(values) == ["test/nll", "test/teacher_stddev"]
+    module.metric_names = ["accuracy", "nl"]
+    with pytest.raises(UserError, match="unknown metric 'nl': did you mean nll"):
+        quiet(1).test(module, datamodule=digits(), verbose=False)
+
+
 def test_predictions_are_the_probabilities_of_every_test_image_in_order() -> None:
     module, data = Classifier(network(), Stages.parse([{"epochs": 1}])), digits()
     batches = quiet(1).predict(module, datamodule=data)
@@ -312,9 +322,7 @@ def test_what_a_classifier_cannot_do_is_refused_in_one_sentence(
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize("name", ["val_metrics", "test_metrics"])
-def test_a_loss_that_is_not_a_number_is_not_left_out_of_the_mean(name: str) -> None:
-    metrics = getattr(Classifier(network(), Stages.parse([{"epochs": 1}])), name)
-    loss = metrics["loss" if name == "val_metrics" else "nll"]
+def test_a_loss_that_is_not_a_number_is_not_left_out_of_the_mean() -> None:
+    loss = Classifier(network(), Stages.parse([{"epochs": 1}])).val_metrics["loss"]
     loss.update(torch.tensor([1.0, torch.nan]))
     assert torch.isnan(loss.compute())

@@ -1,18 +1,9 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from dasc.augment import RandAugment, draw
-from dasc.data import ImageData
 from dasc.errors import UserError
-from dasc.networks import CifarResNet
-from dasc.seeding import Stream, mix
 from dasc.study.magnitudes import Suited, select, suited
-from dasc.study.scores import Scorer
 
 
 def row(magnitude: str, sparsity: float, accuracy: float, **more: Any) -> dict[str, Any]:
@@ -63,46 +54,3 @@ def test_one_of_several_networks_is_chosen() -> None:
         select(rows, axes, {})
     with pytest.raises(UserError, match="--select network=c is no label"):
         select(rows, axes, {"network": "c"})
-
-
-class Brightness(nn.Module):
-    """Says a class by the mean of an image."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.mean((1, 2, 3), keepdim=True)[:, :, 0, 0] * torch.arange(10.0)
-
-
-def test_the_loss_of_eq_3_is_the_mean_over_draws_of_randaugment_alone(tmp_path: Path) -> None:
-    data = ImageData("digits", train_size=300, eval_batch_size=50)
-    scorer = Scorer(data, "cpu", "32-true")
-    network = Brightness()
-    found = scorer.augmented_loss(network, 9, 2)
-    (batches,) = [list(data.val_dataloader())]
-    images, targets = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "targets"))
-    randaugment = RandAugment(8, 8)
-    losses = []
-    for view in range(2):
-        draws = draw(len(images), torch.Generator().manual_seed(mix(Stream.EVALUATION, view)))
-        augmented = data.normalise(randaugment(images, draws, 9))
-        losses.append(float(F.cross_entropy(network(augmented), targets)))
-    assert found == pytest.approx(sum(losses) / 2, rel=1e-5)
-    assert abs(losses[0] - losses[1]) > 1e-4
-
-
-def test_the_scores_of_the_test_images_are_those_of_a_plain_loop() -> None:
-    torch.manual_seed(3)
-    data = ImageData("digits", eval_batch_size=100)
-    network = CifarResNet(10, depth=8)
-    scores = Scorer(data, "cpu", "32-true").test(network)
-    batches = list(data.test_dataloader())
-    network.eval()
-    with torch.no_grad():
-        logits = torch.cat([network(data.normalise(batch.images)) for batch in batches])
-    targets = torch.cat([batch.targets for batch in batches])
-    assert len(targets) == 360
-    assert scores["accuracy"] == pytest.approx(float((logits.argmax(1) == targets).float().mean()))
-    assert scores["nll"] == pytest.approx(float(F.cross_entropy(logits, targets)), rel=1e-5)
-    confidence, guess = logits.softmax(1).max(1)
-    bins = (confidence * 15).long().clamp(max=14)
-    gaps = [((guess == targets).float() - confidence)[bins == b].sum().abs() for b in range(15)]
-    assert scores["ece"] == pytest.approx(float(sum(gaps)) / len(targets), abs=1e-5)

@@ -45,7 +45,7 @@ class SetSmoothing(Callback):
         self._stages = stages
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.label_smoothing = self._stages.value("smoothing", trainer.current_epoch)  # type: ignore[assignment]
+        pl_module.label_smoothing = self._stages.value("smoothing", trainer.current_epoch)
         SEEN.append((trainer.current_epoch, float(pl_module.label_smoothing)))  # type: ignore[arg-type]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

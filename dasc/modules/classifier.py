@@ -1,5 +1,6 @@
 """A classifier trained through a table of stages."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,8 +61,7 @@ class Classifier(LightningModule):
         if recalibrate < 0:
             raise UserError(f"recalibrate is {recalibrate}: write a number of batches, or 0 to leave BatchNorm alone")
         self._check_table(stages)
-        set_auxiliary_blocks(network, stages[0].auxiliary)
-        self.network = network
+        self.network = _with_auxiliary_blocks(network, stages[0].auxiliary)
         self.stages = stages
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
@@ -335,6 +335,14 @@ class Classifier(LightningModule):
     def load_epoch_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what `epoch_state` returned."""
         self._means.load(state["means"], self.trainer.strategy.root_device)
+
+
+def _with_auxiliary_blocks(network: nn.Module, count: int) -> nn.Module:
+    """Return a network with `count` auxiliary blocks: the given one, which is not modified, or a copy of it."""
+    if auxiliary_blocks(network) != count:
+        network = copy.deepcopy(network)
+        set_auxiliary_blocks(network, count)
+    return network
 
 
 def _loss_metric() -> MeanMetric:

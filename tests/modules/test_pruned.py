@@ -126,7 +126,7 @@ def test_biases_and_batch_norm_have_no_masks_and_stay_as_they_are() -> None:
         for parameter in module.network.parameters():
             parameter.normal_()
     before = copy.deepcopy(module.network.state_dict())
-    module.set_masks(module.l1_masks(0.9))
+    module.set_masks(module.masks_at(0.9, 0))
     masked = [f"{name}.weight" for name in layers(module.network)]
     assert list(module.masks.by_name()) == masked
     after = module.network.state_dict()
@@ -145,7 +145,7 @@ def test_masks_are_those_of_torch_prune(scope: Literal["layer", "global"], spars
     else:
         every = [(layer, "weight") for layer in layers(twin).values()]
         prune.global_unstructured(every, pruning_method=prune.L1Unstructured, amount=sparsity)
-    masks = module.l1_masks(sparsity)
+    masks = module.masks_at(sparsity, 0)
     module.set_masks(masks)
     for name, layer in layers(twin).items():
         expected = layer.get_buffer("weight_mask")
@@ -221,11 +221,11 @@ def test_masks_all_true_train_as_an_unpruned_classifier_does_bit_for_bit() -> No
 def test_masks_that_have_reached_the_target_stay_even_where_other_weights_are_smaller() -> None:
     module = PrunedClassifier(network(), Stages.parse([{"epochs": 1, "sparsity": 0.5}]))
     # every layer has an even number of weights: the larger half is as large as the smaller one
-    largest_off = {name: ~mask for name, mask in module.l1_masks(0.5).items()}
+    largest_off = {name: ~mask for name, mask in module.masks_at(0.5, 0).items()}
     module.set_masks(largest_off)
     with torch.no_grad():
         module.network.get_parameter("fc.weight").zero_()  # only the mask tells the pruned ones apart
-    again = module.l1_masks(0.5)
+    again = module.masks_at(0.5, 0)
     assert all(torch.equal(mask, largest_off[name]) for name, mask in again.items())
     fit(module)
     for name, mask in module.masks.by_name().items():

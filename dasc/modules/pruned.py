@@ -65,6 +65,7 @@ class PrunedClassifier(Classifier):
         # DDP would send all masks at every step; they change at boundaries only, and L1Pruning sends them then
         self._ddp_params_and_buffers_to_ignore = [f"masks.{name}" for name in self.masks.by_name()]
 
+    @torch.no_grad()
     def masks_at(self, sparsity: float, stage: int) -> dict[str, Tensor]:
         """Return the masks of a target sparsity; pruned weights stay pruned.
 

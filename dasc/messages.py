@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from inspect import isabstract
 from typing import Any
 
 from jsonargparse import ArgumentError
@@ -11,6 +12,7 @@ from torch import nn
 from dasc.data import ImageData
 from dasc.errors import UserError, one_of
 from dasc.modules import Classifier
+from dasc.pruning import Criterion
 from dasc.stopping import StoppedError
 
 
@@ -38,9 +40,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _known_classes() -> set[str]:
     """Return the names that a config may use without their module."""
-    modules = {kind.__name__ for kind in (Classifier, ImageData, *_subclasses(Classifier), *_subclasses(ImageData))}
+    bases = (Classifier, ImageData, Criterion)
+    ours = {kind.__name__ for base in bases for kind in (base, *_subclasses(base)) if not isabstract(kind)}
     networks = {kind.__name__ for kind in _subclasses(nn.Module) if kind.__module__.startswith("dasc.networks")}
-    return {name for name in modules | networks if not name.startswith("_")} - {"BasicBlock"}
+    return {name for name in ours | networks if not name.startswith("_")} - {"BasicBlock"}
 
 
 def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:

@@ -15,7 +15,6 @@ from dasc.data import ImageData
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.networks import Count, count, describe_network, macs_per_weight, short
 from dasc.seeding import run_seed
-from dasc.sparsity import Scope
 from dasc.stages import Stage, in_order
 
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
@@ -67,12 +66,17 @@ def epoch_of(images: int, batch_size: int, limit: int | float | None = None, acc
     return Epoch(steps=-(-batches // accumulate), images=batches * batch_size)
 
 
-def sizes_at(sparsity: float, dense: Count, layers: Mapping[str, Prunable], scope: Scope) -> tuple[int, int | None]:
-    """Return the parameters and MACs that are left at a sparsity, rounded as `l1_masks` rounds.
+def sizes_at(sparsity: float, dense: Count, layers: Mapping[str, Prunable], layerwise: bool) -> tuple[int, int | None]:
+    """Return the parameters and MACs that are left at a sparsity, rounded as the criteria of `dasc.pruning` round.
 
-    With `global`, how many zeros a layer gets depends on the weights, so the MACs of a pruned network are None.
+    Args:
+        sparsity: The target sparsity, in [0, 1).
+        dense: The sizes of the unpruned network.
+        layers: The layers that are pruned, by name.
+        layerwise: `Criterion.layerwise`. False: how many zeros a layer gets depends on the weights, so the MACs of a
+            pruned network are None.
     """
-    if scope == "global":
+    if not layerwise:
         together = round(sparsity * sum(layer.weights for layer in layers.values()))
         return dense.parameters - together, None if together else dense.macs
     zeros = {name: round(sparsity * layer.weights) for name, layer in layers.items()}
@@ -84,14 +88,14 @@ def sizes_at(sparsity: float, dense: Count, layers: Mapping[str, Prunable], scop
 
 def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch) -> list[PlannedStage]:
     """Return the stages of a module that has not been trained."""
-    scope = module.scope if isinstance(module, PrunedClassifier) else "layer"
+    layerwise = not isinstance(module, PrunedClassifier) or module.criterion.layerwise
     own_lr = module.recipe()["optimizer"]["lr"]
     sizes = _Sizes(module, image_size)
     own = sizes.plain()[0].layers
     planned = []
     for start, row in zip(module.stages.starts, module.stages, strict=True):
         dense, layers = sizes.of(row)
-        parameters, macs = sizes_at(row.sparsity, dense, layers, scope)
+        parameters, macs = sizes_at(row.sparsity, dense, layers, layerwise)
         planned.append(
             PlannedStage(
                 first=start + 1,
@@ -118,7 +122,7 @@ def print_plan(module: Classifier, data: ImageData, epoch: Epoch) -> None:
         facts.add_row(name, fact)
     console = Console(highlight=False, markup=False)
     console.print(facts)
-    console.print(_table(stages))
+    console.print(_table(stages, str(module.criterion) if isinstance(module, PrunedClassifier) else ""))
 
 
 class _Sizes:
@@ -157,7 +161,7 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
     sizes, _ = _Sizes(module, data.image_size).plain()
     size = "x".join(map(str, data.image_size))
     images = ", ".join(f"{number:,} {name}" for name, number in data.counts().items())
-    pruned = f", pruned with scope {module.scope}" if isinstance(module, PrunedClassifier) else ""
+    pruned = f", pruned with {module.criterion}" if isinstance(module, PrunedClassifier) else ""
     averaged = f", {weights_of(module.averaging)}" if module.averaging else ""
     skipped = f" but for {', '.join(module.skip)}" if isinstance(module, PrunedClassifier) and module.skip else ""
     return {
@@ -187,10 +191,10 @@ def _teacher(module: Classifier) -> dict[str, str]:
     return {"teacher": f"{source}, alpha {module.alpha:g}, temperature {module.temperature:g}{views}"}
 
 
-def _table(stages: list[PlannedStage]) -> Table:
+def _table(stages: list[PlannedStage], criterion: str) -> Table:
     caption = "params, MACs: without zeros"
     if any(stage.macs is None for stage in stages):
-        caption += "; with scope global, MACs depend on the weights"
+        caption += f"; with {criterion}, MACs depend on the weights"
     shown = [column for column in in_order() if column.is_in_plan([stage.row[column.name] for stage in stages])]
     table = Table(box=None, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
     for name in ["stage", *(column.title for column in shown), "steps", "images", "params", "MACs"]:

@@ -24,6 +24,8 @@ class Stream(StrEnum):
     """What the network draws while BatchNorm statistics are re-estimated: seed, epoch, rank."""
     EVALUATION = "evaluation"
     """Fixed augmentation of validation and test images: view."""
+    PRUNING = "pruning"
+    """Pruning criteria that draw: seed, stage."""
 
 
 def mix(stream: Stream, *numbers: int) -> int:

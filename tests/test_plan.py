@@ -65,8 +65,8 @@ def test_global_pruning_plans_its_parameters_but_not_its_macs() -> None:
 def test_zeros_are_rounded_in_each_layer_as_the_masks_round_them() -> None:
     dense = Count(layers=2, parameters=20, nonzero_parameters=20, macs=1000, nonzero_macs=1000)
     layers = {"a": Prunable(weights=5, macs=10), "b": Prunable(weights=7, macs=100)}  # 1.5 -> 2 and 2.1 -> 2
-    assert sizes_at(0.3, dense, layers, "layer") == (16, 1000 - 2 * 10 - 2 * 100)
-    assert sizes_at(0.3, dense, layers, "global") == (16, None)  # 3.6 -> 4
+    assert sizes_at(0.3, dense, layers, layerwise=True) == (16, 1000 - 2 * 10 - 2 * 100)
+    assert sizes_at(0.3, dense, layers, layerwise=False) == (16, None)  # 3.6 -> 4
 
 
 def test_a_classifier_without_masks_keeps_its_size() -> None:

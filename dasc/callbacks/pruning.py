@@ -11,7 +11,7 @@ from dasc.stages import Stages
 
 
 class L1Pruning(Callback):
-    """At the first epoch of each stage, prunes the smallest weights until the row's sparsity is reached.
+    """At the first epoch of each stage, prunes weights by the module's criterion until the row's sparsity is reached.
 
     All processes take the masks of the first one.
 
@@ -43,7 +43,8 @@ class L1Pruning(Callback):
         epoch = trainer.current_epoch
         if not self._stages.starts_at(epoch):
             return
-        masks = pl_module.l1_masks(self._stages[self._stages.stage_at(epoch)].sparsity)
+        stage = self._stages.stage_at(epoch)
+        masks = pl_module.masks_at(self._stages[stage].sparsity, stage)
         first: dict[str, Any] = trainer.strategy.broadcast({name: mask.cpu() for name, mask in masks.items()})
         pl_module.set_masks(first, trainer.optimizers)
         self.sparsity = pl_module.masks.sparsity()

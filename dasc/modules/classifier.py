@@ -1,5 +1,6 @@
 """A classifier trained through a table of stages."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, pos
 from dasc.modules.schedule import StageLR
 from dasc.networks import describe_network
 from dasc.seeding import Stream, mix, run_seed, seed_draws
-from dasc.stages import Stages, in_order
+from dasc.stages import Stage, Stages, in_order
 
 
 class Classifier(LightningModule):
@@ -60,8 +61,7 @@ class Classifier(LightningModule):
         if recalibrate < 0:
             raise UserError(f"recalibrate is {recalibrate}: write a number of batches, or 0 to leave BatchNorm alone")
         self._check_table(stages)
-        stages[0].apply(network)
-        self.network = network
+        self.network = _with_structure(network, stages[0])
         self.stages = stages
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
@@ -333,6 +333,13 @@ class Classifier(LightningModule):
     def load_epoch_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what `epoch_state` returned."""
         self._means.load(state["means"], self.trainer.strategy.root_device)
+
+
+def _with_structure(network: nn.Module, row: Stage) -> nn.Module:
+    """Return a network in the structure of a stage: the network itself if it has it, otherwise a copy."""
+    changed = copy.deepcopy(network)
+    row.apply(changed)
+    return network if structure_of(changed) == structure_of(network) else changed
 
 
 def _loss_metric() -> MeanMetric:

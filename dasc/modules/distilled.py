@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from dasc.data import Batch, ImageData
@@ -18,7 +17,6 @@ from dasc.modules.classifier import targets_of
 from dasc.modules.pruned import PrunedClassifier
 from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
 from dasc.networks import forward_in_parts
-from dasc.sparsity import Scope
 from dasc.stages import MAX_MAGNITUDE, Constant, Stages
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
@@ -61,20 +59,13 @@ class DistilledClassifier(PrunedClassifier):
     Args:
         network: The student: maps normalised images (B, 3, H, W) to logits (B, num_classes); keeps its constructor's
             arguments.
-        stages: The table of stages.
         teacher: Where the teacher comes from.
         alpha: Weight of the cross entropy, in (0, 1].
         temperature: Softens both answers in KL, over 0.
         selection: How the teacher chooses each image's augmentation; `none` leaves it to chance.
         targets: `label`, or `teacher`, which drops the cross entropy: with MixUp or CutMix the student then learns the
             teacher's own answer to the mixed image.
-        scope: Whether weights are compared within their `layer`, or across all layers (`global`).
-        skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
-        optimizer: Makes the optimizer from the parameters; its learning rate is the peak of stages that name none.
-        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
-        recalibrate: Training batches that BatchNorm's running statistics are taken from anew, right after a drop or a
-            pruning step; 0 leaves them to the training.
-        compile: Whether the student is compiled by `torch.compile`.
+        **kwargs: These and `stages` are arguments of `PrunedClassifier`.
 
     Raises:
         UserError: A value is outside its range, or what `PrunedClassifier` raises.
@@ -92,16 +83,9 @@ class DistilledClassifier(PrunedClassifier):
         temperature: float = 4.0,
         selection: Selection | Literal["none"] = "none",
         targets: Literal["label", "teacher"] = "label",
-        scope: Scope = "layer",
-        skip: list[str] | None = None,
-        optimizer: OptimizerCallable = lambda p: torch.optim.SGD(
-            p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
-        ),
-        label_smoothing: float = 0.0,
-        recalibrate: int = 0,
-        compile: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(network, stages, scope, skip, optimizer, label_smoothing, recalibrate, compile)
+        super().__init__(network, stages, **kwargs)
         if not 0 < alpha <= 1:
             raise UserError(f"alpha is {alpha}: write a number over 0, at most 1")
         if not 0 < temperature < math.inf:

@@ -81,7 +81,7 @@ def _load_masks(module: Classifier, masks: dict[str, Tensor], path: str) -> None
     with torch.no_grad():
         module.masks.set(masks)
     sparsity, first = module.masks.sparsity(), module.stages[0].sparsity
-    if not module.masks.reached(first, module.scope) and sparsity > first:
+    if not module.masks.reached(first, module.criterion.layerwise) and sparsity > first:
         raise UserError(
             f"the masks in {path} have sparsity {sparsity:.4f}, the first row of stages only {first}: "
             "write at least that, pruned weights do not come back"

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dasc.errors import UserError
 from dasc.modules.classifier import Classifier
-from dasc.sparsity import Masks, Scope, l1_masks
+from dasc.pruning import L1, Criterion, Masks, Scope
+from dasc.seeding import Stream, mix, run_seed
 from dasc.stages import Stages
 
 
@@ -20,18 +21,13 @@ class PrunedClassifier(Classifier):
     The masks are buffers, made with the module and all True at first; `L1Pruning` sets them as a stage starts.
 
     Args:
-        network: Maps normalised images (B, 3, H, W) to logits (B, num_classes); keeps its constructor's arguments.
-        stages: The table of stages.
         scope: Whether weights are compared within their `layer`, or across all layers (`global`).
+        criterion: Selects the weights to prune; by default L1 with this scope.
         skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
-        optimizer: Makes the optimizer from the parameters; its learning rate is the peak of stages that name none.
-        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
-        recalibrate: Training batches that BatchNorm's running statistics are taken from anew, right after a drop or a
-            pruning step; 0 leaves them to the training.
-        compile: Whether the network is compiled by `torch.compile`.
+        **kwargs: These and `network` and `stages` are arguments of `Classifier`.
 
     Raises:
-        UserError: A name in `skip` is no layer, or what `Classifier` raises.
+        UserError: A name in `skip` is no layer, both scope and criterion are set, or what `Classifier` raises.
     """
 
     prunes = True
@@ -41,18 +37,20 @@ class PrunedClassifier(Classifier):
         network: nn.Module,
         stages: Stages,
         scope: Scope = "layer",
+        criterion: Criterion | None = None,
         skip: list[str] | None = None,
-        optimizer: OptimizerCallable = lambda p: torch.optim.SGD(
-            p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
-        ),
-        label_smoothing: float = 0.0,
-        recalibrate: int = 0,
-        compile: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(network, stages, optimizer, label_smoothing, recalibrate, compile)
+        super().__init__(network, stages, **kwargs)
+        if criterion is not None and scope != "layer":
+            raise UserError(
+                f"scope must not be set together with criterion, got scope {scope} and criterion "
+                f"{type(criterion).__name__}: leave one of them out"
+            )
         self.scope: Scope = scope
+        self.criterion = L1(scope) if criterion is None else criterion
         self.skip = list(skip or ())
-        self.masks = Masks(network, self.skip)
+        self.masks = Masks(self.network, self.skip)
         self._pruned: list[tuple[nn.Parameter, Tensor]] = []
         self._keep_masks_from_ddp()
 
@@ -66,9 +64,16 @@ class PrunedClassifier(Classifier):
         # DDP would send all masks at every step; they change at boundaries only, and L1Pruning sends them then
         self._ddp_params_and_buffers_to_ignore = [f"masks.{name}" for name in self.masks.by_name()]
 
-    def l1_masks(self, sparsity: float) -> dict[str, Tensor]:
-        """Return the masks of a target sparsity; weights that are pruned stay pruned."""
-        return l1_masks(self.masks.weights_of(self.network), sparsity, self.scope, self.masks.by_name())
+    @torch.no_grad()
+    def masks_at(self, sparsity: float, stage: int) -> dict[str, Tensor]:
+        """Return the masks of a target sparsity; pruned weights stay pruned.
+
+        Args:
+            sparsity: Share of pruned weights, in [0, 1).
+            stage: Index of the stage that starts; random draws depend on it and on the run's seed only.
+        """
+        generator = torch.Generator().manual_seed(mix(Stream.PRUNING, run_seed(), stage))
+        return self.criterion.masks(self.masks.weights_of(self.network), self.masks.by_name(), sparsity, generator)
 
     def set_masks(self, masks: Mapping[str, Tensor], optimizers: Iterable[Optimizer] = ()) -> None:
         """Take over masks: zero the weights under them, and what the optimizers keep of those weights."""
@@ -116,7 +121,7 @@ class PrunedClassifier(Classifier):
 
     def recipe(self) -> dict[str, Any]:
         """As `Classifier`, with how it is pruned."""
-        return super().recipe() | {"scope": self.scope, "skip": self.skip}
+        return super().recipe() | {"scope": self.scope, "skip": self.skip} | self.criterion.recipe()
 
 
 def _clear_state(optimizer: Optimizer, pruned: Iterable[tuple[nn.Parameter, Tensor]]) -> None:

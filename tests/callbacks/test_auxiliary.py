@@ -13,7 +13,7 @@ from dasc.callbacks import DropAuxiliaryLayers, L1Pruning
 from dasc.data import ImageData
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet, auxiliary_blocks, set_auxiliary_blocks
-from dasc.sparsity import Scope
+from dasc.pruning import Scope
 from dasc.stages import Stages, lr_at
 from tests.support.training import bare_trainer
 

@@ -11,7 +11,7 @@ from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet
-from dasc.sparsity import Scope
+from dasc.pruning import Scope
 from dasc.stages import Stages
 from tests.support.training import bare_trainer
 
@@ -104,18 +104,18 @@ def test_masks_change_at_the_first_epochs_of_stages_only_and_are_those_of_torch_
 class Asked(PrunedClassifier):
     def __init__(self, stages: Stages) -> None:
         super().__init__(network(), stages)
-        self.asked: list[tuple[int, float]] = []
+        self.asked: list[tuple[int, float, int]] = []
 
-    def l1_masks(self, sparsity: float) -> Masks:
-        self.asked.append((self.current_epoch, sparsity))
-        return super().l1_masks(sparsity)
+    def masks_at(self, sparsity: float, stage: int) -> Masks:
+        self.asked.append((self.current_epoch, sparsity, stage))
+        return super().masks_at(sparsity, stage)
 
 
 def test_masks_are_asked_for_once_a_stage_and_never_between() -> None:
     stages = Stages.parse(TABLE)
     module = Asked(stages)
     trainer(7, L1Pruning(stages)).fit(module, datamodule=ImageData("digits", batch_size=128))
-    assert module.asked == [(0, 0.0), (2, 0.3), (4, 0.3), (5, 0.7)]
+    assert module.asked == [(0, 0.0, 0), (2, 0.3, 1), (4, 0.3, 2), (5, 0.7, 3)]
 
 
 def test_sparsity_in_row_one_is_there_before_the_first_step() -> None:

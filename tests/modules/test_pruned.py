@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
@@ -13,7 +14,8 @@ from dasc.callbacks import L1Pruning
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, PrunedClassifier
-from dasc.networks import CifarResNet
+from dasc.networks import CifarResNet, auxiliary_blocks, prunable_weights, set_auxiliary_blocks
+from dasc.pruning import L1, LAMP, Criterion, Random
 from dasc.stages import Stages
 
 TABLE = [{"epochs": 1}, {"epochs": 1, "sparsity": 0.5}, {"epochs": 1, "sparsity": 0.8}]
@@ -126,7 +128,7 @@ def test_biases_and_batch_norm_have_no_masks_and_stay_as_they_are() -> None:
         for parameter in module.network.parameters():
             parameter.normal_()
     before = copy.deepcopy(module.network.state_dict())
-    module.set_masks(module.l1_masks(0.9))
+    module.set_masks(module.masks_at(0.9, 0))
     masked = [f"{name}.weight" for name in layers(module.network)]
     assert list(module.masks.by_name()) == masked
     after = module.network.state_dict()
@@ -145,7 +147,7 @@ def test_masks_are_those_of_torch_prune(scope: Literal["layer", "global"], spars
     else:
         every = [(layer, "weight") for layer in layers(twin).values()]
         prune.global_unstructured(every, pruning_method=prune.L1Unstructured, amount=sparsity)
-    masks = module.l1_masks(sparsity)
+    masks = module.masks_at(sparsity, 0)
     module.set_masks(masks)
     for name, layer in layers(twin).items():
         expected = layer.get_buffer("weight_mask")
@@ -221,13 +223,83 @@ def test_masks_all_true_train_as_an_unpruned_classifier_does_bit_for_bit() -> No
 def test_masks_that_have_reached_the_target_stay_even_where_other_weights_are_smaller() -> None:
     module = PrunedClassifier(network(), Stages.parse([{"epochs": 1, "sparsity": 0.5}]))
     # every layer has an even number of weights: the larger half is as large as the smaller one
-    largest_off = {name: ~mask for name, mask in module.l1_masks(0.5).items()}
+    largest_off = {name: ~mask for name, mask in module.masks_at(0.5, 0).items()}
     module.set_masks(largest_off)
     with torch.no_grad():
         module.network.get_parameter("fc.weight").zero_()  # only the mask tells the pruned ones apart
-    again = module.l1_masks(0.5)
+    again = module.masks_at(0.5, 0)
     assert all(torch.equal(mask, largest_off[name]) for name, mask in again.items())
     fit(module)
     for name, mask in module.masks.by_name().items():
         assert torch.equal(mask, largest_off[name])
         assert torch.equal(module.network.get_parameter(name) != 0, mask)
+
+
+CRITERIA: list[Criterion] = [L1("global"), LAMP(), Random()]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+def test_a_criterion_prunes_to_the_targets_of_the_table(criterion: Criterion) -> None:
+    module, steps = PrunedClassifier(network(), Stages.parse(TABLE), criterion=criterion), AfterEachStep()
+    fit(module, steps)
+    for target, now, masks in zip([0.0, 0.5, 0.8], steps.weights[2::3], steps.masks[2::3], strict=True):
+        zeros = {name: int((~mask).sum()) for name, mask in masks.items()}
+        assert sum(zeros.values()) == round(target * sum(mask.numel() for mask in masks.values()))
+        assert all(not now[name][~mask].any() for name, mask in masks.items())
+        shares = {round(zeros[name] / mask.numel(), 2) for name, mask in masks.items()}
+        assert (shares == {target}) == (isinstance(criterion, Random) or target == 0)
+    for earlier, later in pairwise(steps.masks):
+        assert not any(bool((later[name] & ~earlier[name]).any()) for name in later)
+
+
+def test_random_masks_depend_on_the_seed_of_the_run_and_on_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(seed: int, stage: int, fill: float) -> Tensor:
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
+        module = PrunedClassifier(network(), Stages.parse(TABLE), criterion=Random())
+        torch.rand(int(fill * 10))  # draws of others do not count
+        with torch.no_grad():
+            module.network.get_parameter("fc.weight").fill_(fill)
+        return module.masks_at(0.5, stage)["fc.weight"]
+
+    assert torch.equal(drawn(3, 1, 0.2), drawn(3, 1, 0.7))
+    assert not torch.equal(drawn(3, 1, 0.2), drawn(4, 1, 0.2))
+    assert not torch.equal(drawn(3, 1, 0.2), drawn(3, 2, 0.2))
+
+
+def test_scope_and_criterion_together_are_refused() -> None:
+    with pytest.raises(UserError) as error:
+        PrunedClassifier(network(), Stages.parse(TABLE), scope="global", criterion=LAMP())
+    assert str(error.value) == (
+        "scope must not be set together with criterion, got scope global and criterion LAMP: leave one of them out"
+    )
+
+
+def test_the_recipe_of_l1_is_that_of_earlier_checkpoints_and_names_other_criteria() -> None:
+    def recipe(**settings: Any) -> dict[str, Any]:
+        return PrunedClassifier(network(), Stages.parse(TABLE), **settings).recipe()
+
+    names = {"module", "optimizer", "label_smoothing", "recalibrate", "averaging", "scope", "skip"}
+    assert recipe().keys() == names
+    assert (recipe()["scope"], recipe(scope="global")["scope"]) == ("layer", "global")
+    assert recipe(scope="global") == recipe(criterion=L1("global"))
+    assert recipe(criterion=LAMP()) == recipe() | {"criterion": {"class": "LAMP"}}
+
+
+@pytest.mark.parametrize(("given", "asked"), [(0, 2), (3, 1), (2, 0), (2, 2)])
+@pytest.mark.parametrize("kind", [Classifier, PrunedClassifier])
+def test_a_network_with_another_number_of_blocks_is_copied_and_not_modified(
+    kind: type[Classifier], given: int, asked: int
+) -> None:
+    mine = network()
+    set_auxiliary_blocks(mine, given)
+    before = {name: value.clone() for name, value in mine.state_dict().items()}
+    module = kind(mine, Stages.parse([{"epochs": 1, "auxiliary": asked}]))
+    assert auxiliary_blocks(mine) == given
+    assert {name: value.shape for name, value in mine.state_dict().items()} == {n: v.shape for n, v in before.items()}
+    assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+    assert (module.network is mine) == (given == asked)
+    assert auxiliary_blocks(module.network) == asked
+    own = module.network.state_dict()
+    assert all(torch.equal(own[name], before[name]) for name in own.keys() & before.keys())
+    if isinstance(module, PrunedClassifier):
+        assert list(module.masks.by_name()) == list(prunable_weights(module.network))

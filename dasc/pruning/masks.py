@@ -1,52 +1,12 @@
 """Masks: which weights are zero, and keeping them zero."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dasc.errors import UserError
 from dasc.networks import prunable_weights
-
-Scope = Literal["layer", "global"]
-
-
-def l1_masks(
-    weights: Mapping[str, Tensor], sparsity: float, scope: Scope, current: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Return masks (bool, False where a weight is pruned) that prune the smallest |weights| to a target sparsity.
-
-    Equal, bit for bit, to `torch.nn.utils.prune.l1_unstructured` (`layer`) and
-    `global_unstructured(pruning_method=L1Unstructured)` (`global`) with `amount=sparsity` on an unpruned network.
-
-    Args:
-        weights: The prunable weights by name.
-        sparsity: Share of False in each mask (`layer`) or in all of them together (`global`), in [0, 1).
-        scope: Whether weights are compared within their layer or across all layers.
-        current: The masks so far, whose pruned weights stay pruned: where more are pruned than the target asks for, the
-            sparsity stays above it. None: nothing is pruned.
-    """
-    scores = {name: _scores(weight.detach(), current[name] if current else None) for name, weight in weights.items()}
-    if scope == "layer" or not scores:
-        return {name: _smallest_off(score, sparsity) for name, score in scores.items()}
-    concatenated = _smallest_off(torch.cat([score.reshape(-1) for score in scores.values()]), sparsity)
-    parts = torch.split(concatenated, [score.numel() for score in scores.values()])
-    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
-
-
-def _scores(weight: Tensor, mask: Tensor | None) -> Tensor:
-    """Return |weight|, and -1 where it is pruned: before any weight that merely is zero."""
-    scores = weight.abs()
-    return scores if mask is None else scores.masked_fill_(~mask.to(scores.device), -1)
-
-
-def _smallest_off(scores: Tensor, sparsity: float) -> Tensor:
-    mask = torch.ones_like(scores, dtype=torch.bool, memory_format=torch.contiguous_format)
-    count = max(round(sparsity * scores.numel()), int((scores < 0).sum()))
-    smallest = torch.topk(scores.reshape(-1), k=count, largest=False).indices
-    mask.view(-1)[smallest] = False
-    return mask
 
 
 class Masks(nn.Module):
@@ -113,10 +73,15 @@ class Masks(nn.Module):
         for name, mask in self.by_name().items():
             mask.copy_(masks[name])
 
-    def reached(self, sparsity: float, scope: Scope) -> bool:
-        """Whether exactly as many weights are off as `l1_masks` would turn off for this target."""
+    def reached(self, sparsity: float, layerwise: bool) -> bool:
+        """Return whether exactly as many weights are pruned as a criterion prunes for this target.
+
+        Args:
+            sparsity: The target, in [0, 1).
+            layerwise: `Criterion.layerwise`: whether the target holds in each layer, or in all of them together.
+        """
         masks = list(self.by_name().values())
-        if scope == "layer":
+        if layerwise:
             return all(_off(mask) == round(sparsity * mask.numel()) for mask in masks)
         return sum(map(_off, masks)) == round(sparsity * sum(mask.numel() for mask in masks))
 

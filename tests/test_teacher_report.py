@@ -105,7 +105,7 @@ def test_the_accuracy_is_that_of_the_network_in_the_checkpoint(trained: Path, ti
     data = ImageData(eval_batch_size=360)
     data.setup("test")
     (batch,) = data.test_dataloader()
-    hits = network(data.normalise(batch.images)).argmax(1) == batch.targets
+    hits = network(data.pipeline.normalise(batch.images)).argmax(1) == batch.targets
     (row,) = rows(tmp_path / "teachers.csv")
     assert float(row["accuracy"]) == pytest.approx(float(hits.double().mean()), abs=1e-6)
     assert len(load_digits().target) // 5 + 1 == len(hits)

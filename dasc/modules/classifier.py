@@ -214,7 +214,7 @@ class Classifier(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageData):
             for view in range(VIEWS):
-                self._diagnostics.update_view(data.test_view(batch, view), view)
+                self._diagnostics.update_view(data.pipeline.test_view(batch, view), view)
 
     def on_test_epoch_end(self) -> None:
         """Log accuracy, negative log-likelihood, expected calibration error (15 bins) and the diagnostics."""

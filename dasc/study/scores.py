@@ -53,7 +53,7 @@ class Scorer:
         ece = MulticlassCalibrationError(self._data.num_classes, n_bins=15).to(self._device)
         network = network.to(self._device).eval()
         for batch in self._batches("test"):
-            logits = self._logits(network, self._data.normalise(batch.images))
+            logits = self._logits(network, self._data.pipeline.normalise(batch.images))
             accuracy.update(hits(logits, batch.targets))
             nll.update(F.cross_entropy(logits, batch.targets, reduction="none"))
             ece.update(logits.softmax(1), batch.targets)
@@ -66,8 +66,8 @@ class Scorer:
         network = network.to(self._device).eval()
         for batch in self._batches("val"):
             for draw in range(draws):
-                images = self._data.augmented(batch, "val", draw, magnitude)
-                logits = self._logits(network, self._data.normalise(images))
+                images = self._data.pipeline.augmented(batch, "val", draw, magnitude)
+                logits = self._logits(network, self._data.pipeline.normalise(images))
                 loss.update(F.cross_entropy(logits, batch.targets, reduction="none"))
         return float(loss.compute())
 

@@ -83,7 +83,7 @@ def test_the_loss_of_eq_3_is_the_mean_over_draws_of_randaugment_alone(tmp_path: 
     losses = []
     for view in range(2):
         draws = draw(len(images), torch.Generator().manual_seed(mix(Stream.EVALUATION, view)))
-        augmented = data.normalise(randaugment(images, draws, 9))
+        augmented = data.pipeline.normalise(randaugment(images, draws, 9))
         losses.append(float(F.cross_entropy(network(augmented), targets)))
     assert found == pytest.approx(sum(losses) / 2, rel=1e-5)
     assert abs(losses[0] - losses[1]) > 1e-4
@@ -97,7 +97,7 @@ def test_the_scores_of_the_test_images_are_those_of_a_plain_loop() -> None:
     batches = list(data.test_dataloader())
     network.eval()
     with torch.no_grad():
-        logits = torch.cat([network(data.normalise(batch.images)) for batch in batches])
+        logits = torch.cat([network(data.pipeline.normalise(batch.images)) for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
     assert len(targets) == 360
     assert scores["accuracy"] == pytest.approx(float((logits.argmax(1) == targets).float().mean()))

@@ -30,7 +30,7 @@ class ImageData(LightningDataModule):
     """Images that are augmented on the device, each process its own share.
 
     Training batches are cropped at a random place, mirrored where that keeps the class, and brought through RandAugment
-    at `magnitude` as it is at that moment. All batches are normalised.
+    at the magnitude that `augmentation` has at that moment; callbacks and modules write it. All batches are normalised.
 
     Args:
         dataset: `digits`, `cifar10`, `cifar100`, `fashion_mnist`, `imagenet`, or `folder`: class folders of images
@@ -65,6 +65,8 @@ class ImageData(LightningDataModule):
         UserError: The data set is unknown or not there, or a setting is out of its range.
     """
 
+    _pipeline: BatchPipeline | None = None
+
     def __init__(
         self,
         dataset: str = "digits",
@@ -93,11 +95,9 @@ class ImageData(LightningDataModule):
         check_mix(mix, mix_alpha)
         check_workers(num_workers)
         self.augmentation = AugmentationState(parse_magnitude(magnitude))
-        """Magnitude and views of training images; callbacks and modules write it."""
         self.dataset, self.root, self.download = dataset, str(Path(root).expanduser()), download
         self._info = folder_info(Path(self.root), class_names) if dataset == "folder" else DATASETS[dataset]
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self._own_size = image_size is None
+        self._own_size, self.batch_size, self.eval_batch_size = image_size is None, batch_size, eval_batch_size
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
         self.crop, self.flip = crop, self._info.flip if flip is None else flip
         self.translate, self.cutout, self.mix, self.mix_alpha = translate, cutout, mix, mix_alpha
@@ -107,7 +107,6 @@ class ImageData(LightningDataModule):
         self.class_names, self.num_classes = self._info.class_names, len(self._info.class_names)
         self.mean, self.std = self._info.mean, self._info.std
         self.source = Source(dataset, self._info, self.root, download, self.train_size, split_seed)
-        self._pipeline: BatchPipeline | None = None
 
     def _check_extents(self) -> None:
         check_extent("cutout", self.cutout, self.image_size)

@@ -44,6 +44,6 @@ def test_images_are_normalised_in_the_dtype_of_the_network(precision: str, unit:
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (data.mean, data.std))
     exact = (images.double() / 255 - mean) / std
-    normalised = data.normalise(images)
+    normalised = data.pipeline.normalise(images)
     assert normalised.dtype == DTYPES[precision]
     assert bool(((normalised.double() - exact).abs() <= 4 * unit * exact.abs() + 1e-7 * (unit > 1e-9)).all())

@@ -104,7 +104,7 @@ def test_another_image_size_is_refused_under_a_plain_trainer(
     assert list(data.mean) == checkpoint.read(BEST)["dasc"]["mean"]
     images = torch.full((1, 3, 8, 8), 128, dtype=torch.uint8)
     expected = (128 / 255 - torch.tensor(data.mean)) / torch.tensor(data.std)
-    assert torch.allclose(data.normalise(images)[0, :, 0, 0], expected)
+    assert torch.allclose(data.pipeline.normalise(images)[0, :, 0, 0], expected)
 
 
 @pytest.mark.parametrize("command", SCORING)

@@ -110,7 +110,7 @@ def test_a_metric_that_is_added_to_the_table_is_in_the_test_and_in_the_report(
     data = ImageData(eval_batch_size=360)
     data.setup("test")
     (batch,) = data.test_dataloader()
-    largest = network(data.normalise(batch.images)).max().item()
+    largest = network(data.pipeline.normalise(batch.images)).max().item()
     logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=log"]
     main(["test", "--config", str(tiny), f"--ckpt_path={best(trained, 0)}", *logger])
     assert value_in(capsys.readouterr().out, "largest_logit") == pytest.approx(largest, rel=1e-6)
@@ -136,7 +136,7 @@ def test_the_accuracy_is_that_of_the_network_in_the_checkpoint(trained: Path, ti
     data = ImageData(eval_batch_size=360)
     data.setup("test")
     (batch,) = data.test_dataloader()
-    hits = network(data.normalise(batch.images)).argmax(1) == batch.targets
+    hits = network(data.pipeline.normalise(batch.images)).argmax(1) == batch.targets
     (row,) = rows(tmp_path / "teachers.csv")
     assert float(row["accuracy"]) == pytest.approx(float(hits.double().mean()), abs=1e-6)
     assert len(load_digits().target) // 5 + 1 == len(hits)

@@ -17,14 +17,19 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from dasc.augment.tone import autocontrast_luts, contrast_luts, equalize_luts, saturate, sharpen
+
 BINS = 31
 
 Parameter = Callable[[int, int], Tensor]
 """From height and width to the parameter at each bin, (31,)."""
 
+Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From uint8 images (B, 3, H, W), 1 + parameter and -parameter, float32 (B, 1, 1, 1), to the result for a batch."""
+
 
 class Kind(Enum):
-    """How a batch of images is brought through an operation."""
+    """How an operation is applied to a batch."""
 
     COPY = auto()
     MAP = auto()
@@ -32,20 +37,30 @@ class Kind(Enum):
     LUT = auto()
     """Each byte becomes another byte, the same in every image."""
     IMAGE_LUT = auto()
-    """Each byte becomes another byte, after a look at the image."""
-    COLOR = auto()
-    SHARPNESS = auto()
+    """Each byte becomes another byte, which depends on the image: `kernel` returns the tables, uint8 (B, 3, 256)."""
+    IMAGE = auto()
+    """`kernel` returns the images, uint8 (B, 3, H, W)."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: `reference(image, parameter)` is what torchvision's tensor kernels make of uint8 (C, H, W)."""
+    """One operation. To add one, add it to `OPERATIONS`, and its kernel, if it needs one, to `dasc.augment.tone`.
+
+    Args:
+        name: Its name.
+        kind: How it is applied to a batch.
+        reference: `reference(image, parameter)` is what torchvision's tensor kernels make of uint8 (C, H, W).
+        parameter: The parameter at each bin; None for an operation without one.
+        signed: Whether the parameter is negative for half of the images.
+        kernel: For the kinds `IMAGE_LUT` and `IMAGE`.
+    """
 
     name: str
     kind: Kind
     reference: Callable[[Tensor, float], Tensor]
     parameter: Parameter | None = None
     signed: bool = False
+    kernel: Kernel | None = None
 
     def parameters(self, height: int, width: int, translate: int | None = None) -> Tensor:
         """Return the parameter by bin and sign, float64 (31, 2): as it is, and negative where the operation has a sign.
@@ -112,12 +127,29 @@ OPERATIONS = (
     ),
     Operation("Rotate", Kind.MAP, _rotate, _constant(0.0, 30.0), signed=True),
     Operation("Brightness", Kind.LUT, lambda image, v: F.adjust_brightness(image, 1.0 + v), _constant(0.0, 0.9), True),
-    Operation("Color", Kind.COLOR, lambda image, v: F.adjust_saturation(image, 1.0 + v), _constant(0.0, 0.9), True),
     Operation(
-        "Contrast", Kind.IMAGE_LUT, lambda image, v: F.adjust_contrast(image, 1.0 + v), _constant(0.0, 0.9), True
+        "Color",
+        Kind.IMAGE,
+        lambda image, v: F.adjust_saturation(image, 1.0 + v),
+        _constant(0.0, 0.9),
+        signed=True,
+        kernel=saturate,
     ),
     Operation(
-        "Sharpness", Kind.SHARPNESS, lambda image, v: F.adjust_sharpness(image, 1.0 + v), _constant(0.0, 0.9), True
+        "Contrast",
+        Kind.IMAGE_LUT,
+        lambda image, v: F.adjust_contrast(image, 1.0 + v),
+        _constant(0.0, 0.9),
+        signed=True,
+        kernel=contrast_luts,
+    ),
+    Operation(
+        "Sharpness",
+        Kind.IMAGE,
+        lambda image, v: F.adjust_sharpness(image, 1.0 + v),
+        _constant(0.0, 0.9),
+        signed=True,
+        kernel=lambda images, ratio, alpha: sharpen(images, alpha),
     ),
     Operation(
         "Posterize",
@@ -126,7 +158,17 @@ OPERATIONS = (
         lambda height, width: (8 - torch.arange(BINS) / ((BINS - 1) / 4)).round(),
     ),
     Operation("Solarize", Kind.LUT, lambda image, v: F.solarize(image, 255.0 * v), _constant(1.0, 0.0)),
-    Operation("AutoContrast", Kind.IMAGE_LUT, lambda image, _: F.autocontrast(image)),
-    Operation("Equalize", Kind.IMAGE_LUT, lambda image, _: F.equalize(image)),
+    Operation(
+        "AutoContrast",
+        Kind.IMAGE_LUT,
+        lambda image, _: F.autocontrast(image),
+        kernel=lambda images, ratio, alpha: autocontrast_luts(images),
+    ),
+    Operation(
+        "Equalize",
+        Kind.IMAGE_LUT,
+        lambda image, _: F.equalize(image),
+        kernel=lambda images, ratio, alpha: equalize_luts(images),
+    ),
 )
 """In torchvision's order: an operation's number is its place here."""

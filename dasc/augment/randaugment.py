@@ -15,7 +15,7 @@ from torch import Tensor
 from dasc.augment.draws import Draws, magnitudes
 from dasc.augment.geometry import take
 from dasc.augment.operations import BINS, OPERATIONS, Kind
-from dasc.augment.tone import autocontrast_luts, contrast_luts, equalize_luts, look_up, saturate, sharpen
+from dasc.augment.tone import look_up
 from dasc.stages import Magnitude
 
 _CACHED = 2**20
@@ -23,19 +23,23 @@ _CACHED = 2**20
 
 _BY_KIND = {kind: [o for o in OPERATIONS if o.kind is kind] for kind in Kind}
 _PLACE = torch.tensor([_BY_KIND[operation.kind].index(operation) for operation in OPERATIONS])
-_GROUPS = (Kind.COPY, Kind.MAP, Kind.LUT, "Contrast", "AutoContrast", "Equalize", Kind.COLOR, Kind.SHARPNESS)
-_GROUP = torch.tensor([_GROUPS.index(o.name if o.kind is Kind.IMAGE_LUT else o.kind) for o in OPERATIONS])
-"""The group that each operation is brought through with; a batch is sorted by it."""
+_LUT_KERNELS = [o.kernel for o in _BY_KIND[Kind.IMAGE_LUT] if o.kernel]
+_IMAGE_KERNELS = [o.kernel for o in _BY_KIND[Kind.IMAGE] if o.kernel]
+_GROUPS = [Kind.COPY, Kind.MAP, Kind.LUT, *_BY_KIND[Kind.IMAGE_LUT], *_BY_KIND[Kind.IMAGE]]
+_GROUP = torch.tensor([_GROUPS.index(o.kind if o.kernel is None else o) for o in OPERATIONS])
+"""The group that each operation belongs to; a batch is sorted by it."""
 
 
 class Group(NamedTuple):
-    """Images that go the same way, on their device; what is drawn for them, on the CPU."""
+    """Images that one table or kernel is applied to, on their device."""
 
     images: Tensor
-    operation: Tensor
-    """int64, places in `OPERATIONS`."""
     rows: Tensor
-    """int64, bin and sign: 2 * bin + negative."""
+    """int64, rows of the tables of the operation's kind."""
+    ratio: Tensor
+    """float32 (n, 1, 1, 1), 1 + parameter."""
+    alpha: Tensor
+    """float32 (n, 1, 1, 1), -parameter."""
 
 
 class RandAugment:
@@ -95,37 +99,29 @@ class RandAugment:
         operation, rows = operation[order], (bins * 2 + negative)[order]
         sizes = group.bincount(minlength=len(_GROUPS)).tolist()
         images = images.index_select(0, self._send(order))
-        parts = zip(images.split(sizes), operation.split(sizes), rows.split(sizes), strict=True)
-        copied, moved, *toned, saturated, sharpened = (Group(*part) for part in parts)
+        places = self._send(operation * (BINS * 2) + rows)
+        columns = (
+            images,
+            self._send(_PLACE[operation] * (BINS * 2) + rows),
+            self._ratio[places].view(-1, 1, 1, 1),
+            self._alpha[places].view(-1, 1, 1, 1),
+        )
+        copied, moved, *groups = (Group(*part) for part in zip(*(c.split(sizes) for c in columns), strict=True))
+        toned, own = groups[: len(_LUT_KERNELS) + 1], groups[len(_LUT_KERNELS) + 1 :]
         out = [copied.images, self._move(moved), self._tone(images[sizes[0] + sizes[1] :], toned)]
-        out += [
-            saturate(saturated.images, *self._blend(saturated)),
-            sharpen(sharpened.images, self._blend(sharpened)[1]),
-        ]
+        out += [kernel(part.images, part.ratio, part.alpha) for kernel, part in zip(_IMAGE_KERNELS, own, strict=True)]
         return torch.cat(out).index_select(0, self._send(order.argsort()))
 
-    def _move(self, group: "Group") -> Tensor:
-        return take(group.images, self._maps.index_select(0, self._places(group)))
+    def _move(self, group: Group) -> Tensor:
+        return take(group.images, self._maps.index_select(0, group.rows))
 
-    def _tone(self, images: Tensor, groups: list["Group"]) -> Tensor:
-        """Look bytes up: in tables that are made already, and in those that need a look at the image."""
-        same, contrast, auto, equal = groups
-        channels = images.shape[1]
-        luts = [
-            self._luts.index_select(0, self._places(same))[:, None].expand(-1, channels, -1),
-            contrast_luts(contrast.images, *self._blend(contrast)),
-            autocontrast_luts(auto.images),
-            equalize_luts(equal.images),
-        ]
+    def _tone(self, images: Tensor, groups: list[Group]) -> Tensor:
+        """Look bytes up: in tables that exist already, and in those that depend on the image."""
+        same, *own = groups
+        luts = [self._luts.index_select(0, same.rows)[:, None].expand(-1, images.shape[1], -1)]
+        luts += [kernel(part.images, part.ratio, part.alpha) for kernel, part in zip(_LUT_KERNELS, own, strict=True)]
         together = torch.cat(luts)
         return look_up(images[: len(together)], together)
-
-    def _places(self, group: "Group") -> Tensor:
-        return self._send(_PLACE[group.operation] * (BINS * 2) + group.rows)
-
-    def _blend(self, group: "Group") -> tuple[Tensor, Tensor]:
-        places = self._send(group.operation * (BINS * 2) + group.rows)
-        return self._ratio[places].view(-1, 1, 1, 1), self._alpha[places].view(-1, 1, 1, 1)
 
     def _send(self, index: Tensor) -> Tensor:
         return index.to(self._device, non_blocking=True)
@@ -133,7 +129,7 @@ class RandAugment:
 
 @cache
 def _maps(height: int, width: int, translate: int | None) -> Tensor:
-    """Return where each pixel comes from, int32 (5 * 31 * 2, H * W), -1 outside."""
+    """Return where each pixel comes from, int32 (operations * 31 * 2, H * W), -1 outside."""
     numbered = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, height, width)
     sources = [
         operation.reference(numbered, float(value)).view(-1).int() - 1
@@ -145,7 +141,7 @@ def _maps(height: int, width: int, translate: int | None) -> Tensor:
 
 @cache
 def _luts() -> Tensor:
-    """Return what each byte becomes, uint8 (3 * 31 * 2, 256)."""
+    """Return what each byte becomes, uint8 (operations * 31 * 2, 256)."""
     every_byte = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
     return torch.stack(
         [

@@ -35,7 +35,7 @@ class MagnitudeDecay(Callback):
 
     def _set(self, trainer: Trainer) -> None:
         self.magnitude = self._stages.value("magnitude", trainer.current_epoch)
-        image_data(trainer).magnitude = self.magnitude
+        image_data(trainer).augmentation.magnitude = self.magnitude
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the magnitude of the epoch, where it is a number."""

@@ -28,7 +28,7 @@ class Source:
     ) -> None:
         self._dataset = dataset
         self._info = info
-        self._root = root
+        self.root = root
         self._download = download
         self._train_size = train_size
         self._split_seed = split_seed
@@ -55,12 +55,12 @@ class Source:
         """
         train = self.read().get("train")
         if train is None:
-            raise UserError(f"there are no training images under {self._root}: put them into class folders in train/")
+            raise UserError(f"there are no training images under {self.root}: put them into class folders in train/")
         if self._info.all_classes:
             missing = sorted(set(range(len(self._info.class_names))) - set(train.targets.tolist()))
             if missing:
                 name = self._info.class_names[missing[0]]
-                raise UserError(f"class '{name}' has no training images under {self._root}: add some")
+                raise UserError(f"class '{name}' has no training images under {self.root}: add some")
         return train
 
     def test_paths(self) -> list[str] | None:
@@ -111,7 +111,7 @@ class Source:
     def _read(self) -> Split:
         if self._split is None:
             first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
-            parts = self._info.read(Path(self._root), self._download and first_here)
+            parts = self._info.read(Path(self.root), self._download and first_here)
             self._split = split(parts, self._info.validation, self._train_size, self._split_seed)
             self._train, test = parts.train, self._split.sets.get("test")
             self._test_paths = test.paths if isinstance(test, FileSet) else None

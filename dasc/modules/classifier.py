@@ -214,7 +214,7 @@ class Classifier(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageData):
             for view in range(self._test_metrics.views):
-                self._test_metrics.update_view(data.test_view(batch, view), view)
+                self._test_metrics.update_view(data.pipeline.test_view(batch, view), view)
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of the test."""

@@ -118,7 +118,7 @@ class DistilledClassifier(PrunedClassifier):
             )
         if self._teacher is None:
             self._teacher = load_teacher(self.source, data, self.trusted_modules())
-        data.views = 1 if self.selection is None else self.selection.views
+        data.augmentation.views = 1 if self.selection is None else self.selection.views
 
     def setup(self, stage: str) -> None:
         """As `Classifier`; bring the teacher to the device of the training."""

@@ -87,12 +87,12 @@ class _AugmentedLoss(LightningModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment uint8 images (B, 3, H, W) to (draws, B, 3, H, W), outside of the precision of `validation_step`."""
-        views = [self._data.augmented(batch, "val", draw, self._magnitude) for draw in range(self._draws)]
+        views = [self._data.pipeline.augmented(batch, "val", draw, self._magnitude) for draw in range(self._draws)]
         return batch._replace(images=torch.stack(views))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         for images in batch.images:
-            self._metrics.update(self._data.normalise(images), batch.targets)
+            self._metrics.update(self._data.pipeline.normalise(images), batch.targets)
 
     def on_validation_epoch_end(self) -> None:
         self.log("augmented_loss", self._metrics.compute()["nll"])

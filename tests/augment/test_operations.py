@@ -1,9 +1,15 @@
+import importlib.util
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
-from dasc.augment import OPERATIONS, Operation
-from dasc.augment.operations import BINS
+from dasc.augment import OPERATIONS, Operation, RandAugment, randaugment
+from dasc.augment.operations import BINS, Kind
 
 NUMBER = {operation.name: number for number, operation in enumerate(OPERATIONS)}
 
@@ -64,3 +70,65 @@ def test_posterize_never_blacks_an_image_out() -> None:
         assert posterize.reference(every_byte, bits).view(-1).tolist() == [
             byte // 2 ** (8 - int(bits)) * 2 ** (8 - int(bits)) for byte in range(256)
         ]
+
+
+def add_operations(*more: Operation) -> Any:
+    """Return the module of RandAugment as it is with more operations."""
+    spec = importlib.util.spec_from_file_location("with_more_operations", randaugment.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dasc.augment.operations.OPERATIONS", (*OPERATIONS, *more))
+        spec.loader.exec_module(module)
+    return module
+
+
+def darkened_by_mean(images: Tensor, ratio: Tensor, alpha: Tensor) -> Tensor:
+    """Tables that subtract an image's mean brightness, rounded down."""
+    mean = images.double().flatten(1).mean(1).long().view(-1, 1, 1)
+    return (torch.arange(256) - mean).clamp(min=0).to(torch.uint8).expand(-1, 3, -1)
+
+
+def test_an_operation_of_any_kind_is_added_by_an_entry() -> None:
+    more = (
+        Operation("Invert", Kind.LUT, lambda image, _: F.invert(image)),
+        Operation("Roll", Kind.MAP, lambda image, _: image.roll(3, -1)),
+        Operation("Darken", Kind.IMAGE_LUT, lambda image, _: image, kernel=darkened_by_mean),
+        Operation(
+            "Fade",
+            Kind.IMAGE,
+            lambda image, _: image,
+            lambda height, width: torch.linspace(0, 1, BINS),
+            signed=True,
+            kernel=lambda images, ratio, alpha: (images * (ratio / 2)).to(torch.uint8),
+        ),
+    )
+    module = add_operations(*more)
+    images = torch.randint(256, (18 * 4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    operation = torch.arange(18).repeat(4)
+    bins, negative = torch.arange(72) % BINS, torch.arange(72) % 5 == 0
+    got = module.RandAugment(8, 8).apply(images, operation, bins, negative)
+    known = operation < 14
+    rest = (images[known], operation[known], bins[known], negative[known])
+    assert torch.equal(got[known], RandAugment(8, 8).apply(*rest))
+    for k in range(72):
+        image, name = images[k], "" if known[k] else more[int(operation[k]) - 14].name
+        if name == "Invert":
+            assert torch.equal(got[k], 255 - image)
+        elif name == "Roll":
+            assert torch.equal(got[k], image[..., [5, 6, 7, 0, 1, 2, 3, 4]])
+        elif name == "Darken":
+            mean = sum(image.flatten().tolist()) // 192
+            assert got[k].flatten().tolist() == [max(byte - mean, 0) for byte in image.flatten().tolist()]
+        elif name == "Fade":
+            factor = (1 + float(torch.linspace(0, 1, BINS)[bins[k]]) * (-1 if negative[k] else 1)) / 2
+            error = got[k].double() - (image.double() * factor).floor()
+            assert float(error.abs().max()) <= 1
+
+
+def test_no_operation_is_named_outside_of_their_table() -> None:
+    package = Path(randaugment.__file__).parents[1]
+    names = {f'"{operation.name}"' for operation in OPERATIONS}
+    naming = {path.name for path in package.rglob("*.py") if any(name in path.read_text("utf-8") for name in names)}
+    assert naming == {"operations.py"}

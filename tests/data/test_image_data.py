@@ -178,7 +178,7 @@ def test_a_magnitude_set_between_two_batches_holds_from_the_next_one(before: Mag
     changed = training(ImageData(batch_size=128, magnitude=before))
     for number, batch in zip(range(3), changed.train_dataloader(), strict=False):
         if number == 1:
-            changed.magnitude = after
+            changed.augmentation.magnitude = after
         images = changed.on_after_batch_transfer(batch, 0).images
         now, other = (before, after) if number == 0 else (after, before)
         assert torch.equal(images, constant[now].on_after_batch_transfer(batch, 0).images)

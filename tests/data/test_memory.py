@@ -101,7 +101,7 @@ def test_files_are_resident_where_all_parts_take_less_than_the_limit(
     on_device: bool | Literal["auto"], spare: int, expected: type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make_folder(tmp_path, PARTS, size=(10, 12))
-    monkeypatch.setattr("dasc.data.image_data.DEVICE_LIMIT", 48 * 3 * 10 * 12 + spare)
+    monkeypatch.setattr("dasc.data.storage.DEVICE_LIMIT", 48 * 3 * 10 * 12 + spare)
     assert loaders(ready("cpu", dataset="folder", root=str(tmp_path), on_device=on_device)) == {expected}
 
 
@@ -109,7 +109,7 @@ def test_the_size_that_images_are_brought_to_decides_and_not_that_of_the_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make_folder(tmp_path, PARTS, size=(64, 64))
-    monkeypatch.setattr("dasc.data.image_data.DEVICE_LIMIT", 48 * 3 * 8 * 8 + 1)
+    monkeypatch.setattr("dasc.data.storage.DEVICE_LIMIT", 48 * 3 * 8 * 8 + 1)
     data = ready("cpu", dataset="folder", root=str(tmp_path), image_size=8)
     assert loaders(data) == {ResidentLoader}
 
@@ -121,7 +121,7 @@ def test_the_size_that_images_are_brought_to_decides_and_not_that_of_the_files(
 def test_arrays_lie_on_the_device_or_stay_in_the_hosts_memory_and_are_never_streamed(
     on_device: bool | Literal["auto"], limit: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dasc.data.image_data.DEVICE_LIMIT", limit)
+    monkeypatch.setattr("dasc.data.storage.DEVICE_LIMIT", limit)
     data = ready("meta", on_device=on_device)
     assert loaders(data) == {ResidentLoader}
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):

@@ -220,7 +220,7 @@ def test_streamed_images_are_shifted_on_the_device_only_where_they_are_padded(
     data.trainer = cast(Trainer, state)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    before, after = data.normalise(batch.images), data.on_after_batch_transfer(batch, 0).images
+    before, after = data.pipeline.normalise(batch.images), data.on_after_batch_transfer(batch, 0).images
     assert torch.equal(before, after) is not shifted
 
 
@@ -236,7 +236,7 @@ def test_workers_are_as_many_as_asked_for_or_one_a_core(
         def made(*args: Any, num_workers: int, asked: list[int] = asked, **settings: Any) -> None:
             asked.append(num_workers)
 
-        monkeypatch.setattr("dasc.data.image_data.StreamedLoader", made)
+        monkeypatch.setattr("dasc.data.storage.StreamedLoader", made)
         data = ImageData("folder", str(tmp_path), batch_size=4, on_device=False, num_workers=given)
         data.setup("fit")
         data.train_dataloader()

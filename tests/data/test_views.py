@@ -40,7 +40,7 @@ def in_state(data: ImageData, training: bool = True, epoch: int = 0, rank: int =
 def training(views: int = 1, magnitude: Magnitude = "random", epoch: int = 0, rank: int = 0, **given: Any) -> ImageData:
     world_size = given.pop("world_size", 1)
     data = in_state(ImageData(batch_size=BATCH, magnitude=magnitude, **given), True, epoch, rank, world_size)
-    data.views = views
+    data.augmentation.views = views
     return data
 
 
@@ -176,7 +176,7 @@ class Flattening(Classifier):
 
 def test_a_fit_trains_on_views_and_validates_on_the_images_themselves() -> None:
     data, module = ImageData(batch_size=64, magnitude=9), Flattening()
-    data.views = 2
+    data.augmentation.views = 2
     bare_trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1).fit(module, datamodule=data)
     assert module.shapes == [(2, 64, 3, 8, 8)] * 2 + [(288, 3, 8, 8)]
 
@@ -188,7 +188,7 @@ def scored(eval_batch_size: int, **given: Any) -> tuple[ImageData, list[Batch]]:
 
 def views_of(view: int, eval_batch_size: int, **given: Any) -> Tensor:
     data, batches = scored(eval_batch_size, **given)
-    return torch.cat([data.test_view(batch, view) for batch in batches])
+    return torch.cat([data.pipeline.test_view(batch, view) for batch in batches])
 
 
 @pytest.mark.parametrize("hole", [None, 3])
@@ -204,16 +204,16 @@ def test_a_view_of_test_images_is_augmented_at_a_random_magnitude_and_normalised
     expected = normalised(RandAugment(8, 8)(crop_and_flip(images, draws, 1, flip=True), draws, "random"))
     if hole is not None:
         expected = cutout(expected, draws, hole)
-    assert torch.allclose(data.test_view(batches[0], view), expected, rtol=0, atol=1e-6)
+    assert torch.allclose(data.pipeline.test_view(batches[0], view), expected, rtol=0, atol=1e-6)
 
 
 def test_a_view_of_resident_files_is_cropped_the_same_before_and_after_a_fit(tmp_path: Path) -> None:
     make_folder(tmp_path, {part: {"cat": 8, "dog": 8} for part in ("train", "val", "test")})
     given: dict[str, Any] = {"dataset": "folder", "root": str(tmp_path), "batch_size": 4}
     data, (batch,) = scored(16, **given)
-    view = data.test_view(batch, 0)
+    view = data.pipeline.test_view(batch, 0)
     data.setup("fit")
-    assert torch.equal(data.test_view(batch, 0), view)
+    assert torch.equal(data.pipeline.test_view(batch, 0), view)
 
 
 @pytest.mark.parametrize("eval_batch_size", [7, 100, 359])
@@ -228,18 +228,18 @@ def test_a_view_follows_an_image_and_not_its_place_in_the_batch() -> None:
     some = Batch(
         batch.images[order], batch.targets[order], batch.indices[order], 0, None, None, batch.unaugmented[order]
     )
-    assert torch.equal(data.test_view(some, 2), data.test_view(batch, 2)[order])
+    assert torch.equal(data.pipeline.test_view(some, 2), data.pipeline.test_view(batch, 2)[order])
 
 
 def test_views_of_test_images_differ_and_do_not_depend_on_seed_or_magnitude(monkeypatch: pytest.MonkeyPatch) -> None:
     data, (batch,) = scored(360)
-    views = [data.test_view(batch, view) for view in range(5)]
+    views = [data.pipeline.test_view(batch, view) for view in range(5)]
     assert len({view.numpy().tobytes() for view in views}) == 5
     monkeypatch.setenv("PL_GLOBAL_SEED", "8")
     torch.manual_seed(5)
     other, (again,) = scored(360, magnitude=3)
     for number in (4, 0, 4):
-        assert torch.equal(other.test_view(again, number), views[number])
+        assert torch.equal(other.pipeline.test_view(again, number), views[number])
 
 
 class Views(LightningModule):
@@ -252,7 +252,7 @@ class Views(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         assert isinstance(data, ImageData)
         self.seen.append(batch)
-        self.views.append(data.test_view(batch, 1))
+        self.views.append(data.pipeline.test_view(batch, 1))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.seen.append(batch)

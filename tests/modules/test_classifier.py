@@ -43,7 +43,7 @@ def digits(eval_batch_size: int = 100) -> ImageData:
 def outputs(module: Classifier, data: ImageData, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
     parts = list(batches)
     images, targets = torch.cat([part.images for part in parts]), torch.cat([part.targets for part in parts])
-    return module.network.eval()(data.normalise(images)), targets
+    return module.network.eval()(data.pipeline.normalise(images)), targets
 
 
 def log_softmax(logits: Tensor) -> Tensor:

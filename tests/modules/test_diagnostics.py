@@ -88,7 +88,7 @@ def stddev(network: nn.Module, **settings: Any) -> float:
     data, batch = data_in_test(**settings), whole_test(**settings)
     metric = TeacherStddev(10, VIEWS)
     for view in range(VIEWS):
-        metric.update(network(data.test_view(batch, view)), view)
+        metric.update(network(data.pipeline.test_view(batch, view)), view)
     return metric.compute().item()
 
 

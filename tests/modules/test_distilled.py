@@ -256,7 +256,7 @@ def test_selection_asks_the_data_for_views_and_refuses_mixed_images(teacher: Tea
     module = DistilledClassifier(network(2), Stages.parse(RANDOM), teacher, selection=Selection(views=3))
     data = ImageData()
     module.prepare(data)
-    assert data.views == 3
+    assert data.augmentation.views == 3
     with pytest.raises(UserError, match=r"data.mix mixup gives images two: set one of them to none"):
         module.prepare(ImageData(mix="mixup"))
 

@@ -42,7 +42,7 @@ def answers(network: nn.Module) -> tuple[Tensor, Tensor]:
     data = ImageData("digits", eval_batch_size=400)
     data.setup("test")
     (batch,) = data.test_dataloader()
-    return network.eval()(data.normalise(batch.images)), batch.targets
+    return network.eval()(data.pipeline.normalise(batch.images)), batch.targets
 
 
 def test_the_scores_of_the_test_images_are_those_of_a_plain_loop() -> None:
@@ -109,7 +109,7 @@ def test_the_loss_of_eq_3_is_the_mean_over_draws_of_randaugment_alone() -> None:
     losses = []
     for view in range(2):
         draws = draw(len(images), torch.Generator().manual_seed(mix(Stream.EVALUATION, view)))
-        augmented = data.normalise(randaugment(images, draws, 9))
+        augmented = data.pipeline.normalise(randaugment(images, draws, 9))
         losses.append(float(F.cross_entropy(network(augmented), targets)))
     assert found == pytest.approx(sum(losses) / 2, rel=1e-5)
     assert abs(losses[0] - losses[1]) > 1e-4

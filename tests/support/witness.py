@@ -31,7 +31,8 @@ class Witness(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         self.seen["indices"][-1] += batch.indices.tolist()
-        self.seen["operations"][-1] += image_data(trainer)._draws_of(batch).operation.tolist()
+        data = image_data(trainer)
+        self.seen["operations"][-1] += data.pipeline.draws(batch, data.training_epoch()).operation.tolist()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PrunedClassifier)

@@ -1,0 +1,74 @@
+"""Checks of the arguments of `ImageData`."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from dasc.data.pipeline import MIXERS
+from dasc.data.sets import DATASETS
+from dasc.errors import UserError, one_of
+
+
+def check_dataset(dataset: str, class_names: Sequence[str] | None) -> None:
+    """Check the name of the data set, and that class names are given for a folder only and differ.
+
+    Raises:
+        UserError: One of them is wrong.
+    """
+    if dataset not in DATASETS and dataset != "folder":
+        raise UserError(one_of("data set", dataset, [*DATASETS, "folder"]))
+    if class_names is None:
+        return
+    if dataset != "folder":
+        raise UserError(f"data.class_names is for data.dataset folder, got it with {dataset}: leave it out")
+    if not class_names or len(set(class_names)) < len(class_names):
+        raise UserError(f"data.class_names must be different names, got {list(class_names)}")
+
+
+def check_sizes(sizes: Mapping[str, int | None]) -> None:
+    """Check that sizes, by their names, are at least 1 or None.
+
+    Raises:
+        UserError: One is not.
+    """
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise UserError(f"{name} is {size}: write a whole number, at least 1")
+
+
+def check_mix(mix: str, alpha: float) -> None:
+    """Check how images are mixed.
+
+    Raises:
+        UserError: `mix` is unknown, or its Beta parameter is not a finite number over 0.
+    """
+    if mix not in ("none", *MIXERS):
+        raise UserError(one_of("mix", mix, ("none", *MIXERS)))
+    if not 0 < alpha < math.inf:
+        raise UserError(f"mix_alpha is {alpha}: write a number over 0")
+
+
+def check_workers(count: int | None) -> None:
+    """Check the number of worker processes.
+
+    Raises:
+        UserError: It is negative.
+    """
+    if count is not None and count < 0:
+        raise UserError(f"num_workers is {count}: write a whole number, at least 0")
+
+
+def check_extent(name: str, pixels: int | None, size: tuple[int, int]) -> None:
+    """Check that a length in pixels is not larger than an image of `size` (height, width).
+
+    Raises:
+        UserError: It is.
+    """
+    limit = min(size)
+    if pixels is not None and pixels > limit:
+        side = "the image size" if size[0] == size[1] else "the shorter image side"
+        raise UserError(f"data.{name} must be <= {limit} ({side}), got {pixels}")
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Return an image size as errors show it: `32`, or `20x32`."""
+    return str(size[0]) if len(set(size)) == 1 else "x".join(map(str, size))

@@ -9,8 +9,6 @@ from typing import Any
 from dasc import checkpoint, runs
 from dasc.errors import UserError
 
-COMMANDS = ("validate", "test", "predict")
-
 ALLOW = "--allow_training_images"
 """The option that scores images which the checkpoint was trained on."""
 

@@ -18,9 +18,10 @@ import torch
 import dasc
 from dasc import checkpoint, runs
 from dasc.callbacks.files import write_text
-from dasc.command import Command, run
+from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.messages import sentence
+from dasc.modules import Classifier
 from dasc.study.folders import CONFIG, ERROR, LOCK, LOG, RESULT, locked, read_json, write_json
 from dasc.study.scores import Scorer
 
@@ -97,26 +98,31 @@ def carry_out_order(order: Order) -> str | None:
 def train_and_score(order: Order) -> dict[str, Any]:
     """Train what is left to train of an order, and return its rows with the scores on the test images."""
     with _alone_again():
-        command = _train(order)
+        module, data, trainer = _train(order)
     version = _version(order.folder)
     recorded = checkpoint.read(version / "checkpoints" / "last.ckpt")["dasc"]
     if len(recorded["rows"]) < order.rows:
         raise UserError(f"the training stopped after {recorded['epochs_done']} epochs: see {order.folder / LOG}")
-    trainer = command.config["fit"].trainer
-    command.datamodule.use(recorded)
-    command.datamodule.source.check_unseen("test", recorded)
-    scorer = Scorer(command.datamodule, trainer.accelerator, trainer.precision)
+    data.use(recorded)
+    data.source.check_unseen("test", recorded)
+    scorer = Scorer(data, trainer.accelerator, trainer.precision)
     rows = [] if order.start is None else read_json(order.start / RESULT)["rows"]
     for number in range(order.start_rows + 1, order.rows + 1):
         path = version / "checkpoints" / f"stage-{number}.ckpt"
-        network = checkpoint.load_network(path, command.model.trusted_modules()).network
+        network = checkpoint.load_network(path, module.trusted_modules()).network
         scores = {f"test_{name}": round(value, 6) for name, value in scorer.test(network).items()}
         rows.append(recorded["rows"][number - 1] | scores)
     return {"rows": rows, "timing": _timing(version / "timing.csv")}
 
 
-def _train(order: Order) -> Command:
-    """Run `dasc fit` as it would be run alone: its other processes, if it has any, are started with these words."""
+def _train(order: Order) -> tuple[Classifier, ImageData, Any]:
+    """Run `dasc fit` as it would be run alone: its other processes, if it has any, are started with these words.
+
+    Returns:
+        The module, the data, and the part `trainer` of the config.
+    """
+    from dasc.cli import run  # the command imports this package
+
     for version in runs.run_folders(order.folder):
         if not (version / "checkpoints" / "last.ckpt").is_file():  # killed in its first epoch
             shutil.rmtree(version)
@@ -126,7 +132,8 @@ def _train(order: Order) -> Command:
     elif order.start is not None:
         words += ["--ckpt_path", str(_version(order.start) / "checkpoints" / f"stage-{order.start_rows}.ckpt")]
     sys.argv = [str(Path(dasc.__file__).with_name("__main__.py")), *words]
-    return run()
+    fit = run()
+    return fit.model, fit.datamodule, fit.config.trainer
 
 
 def _version(folder: Path) -> Path:

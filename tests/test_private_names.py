@@ -91,7 +91,7 @@ def _used() -> Iterator[tuple[str, str]]:
             names = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
         for name in names:
             if re.match(r"_[A-Za-z]", name) and name not in defined | PUBLIC:
-                yield name, f"{path.relative_to(PACKAGE)}:{node.lineno}"
+                yield name, str(path.relative_to(PACKAGE))
 
 
 def test_no_other_private_name_is_used() -> None:

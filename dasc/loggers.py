@@ -1,8 +1,6 @@
 """Lightning's file loggers: CSVLogger and TensorBoardLogger in folders named after the run's, also when it resumes.
 
-Private names of Lightning, because there is no public one:
-`_version` of both: the property `version` cannot be set, and reading it chooses a number.
-`_kwargs` of TensorBoardLogger: the arguments of the SummaryWriter, which is made later.
+`dasc.private_names` lists the private names of Lightning that are used here.
 """
 
 import csv

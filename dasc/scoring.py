@@ -16,8 +16,6 @@ from dasc.modules import Classifier
 from dasc.networks import auxiliary_blocks
 from dasc.stages import Stages
 
-COMMANDS = ("validate", "test", "predict")
-
 ALLOW = "--allow_training_images"
 """The option that scores images which the checkpoint was trained on."""
 

@@ -13,7 +13,10 @@ from dasc.callbacks.checkpoints import set_checkpoint_folder
 
 
 class RunTrainer(Trainer):
-    """Lightning's Trainer whose `log_dir` is the run folder during `in_run_folder`."""
+    """Lightning's Trainer: devices, precision, loggers and more.
+
+    Its `log_dir` is the run folder during `in_run_folder`. The first line is shown by `--help`.
+    """
 
     run_folder: Path | None = None
     """The run folder; in processes other than the first, known after the first access to `log_dir`."""
@@ -70,8 +73,7 @@ class RunTrainer(Trainer):
         """Let all processes stop before the same step, once one of them has received SIGTERM.
 
         Lightning's signal handler broadcasts at once, within whatever else the processes exchange at that moment, and
-        they crash. Private names of Lightning, because there are no public ones: `_signal_connector` and its
-        `_sigterm_notifier_fn`, and `_broadcast_sigterm_tensor`, which is called before every step of several processes.
+        they crash. The private names that are replaced here are listed in `dasc.private_names`.
         """
         if self.world_size == 1:
             return

@@ -10,7 +10,7 @@ import yaml
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from dasc.cli import main
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.errors import UserError
 from dasc.study.cells import Cells
 from dasc.study.file import read_study
@@ -97,8 +97,8 @@ WITHOUT_LR = [
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
+def reader() -> ConfigReader:
+    return ConfigReader()
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_the_sources_of_a_case_are_the_arguments_of_a_command() -> None:
 
 
 @pytest.mark.parametrize("sources", CASES)
-def test_a_class_that_is_named_discards_earlier_settings(sources: str, reader: Reader) -> None:
+def test_a_class_that_is_named_discards_earlier_settings(sources: str, reader: ConfigReader) -> None:
     module, _ = reader.make(reader.read(options(sources)))
     assert optimizer_of(module) == expected(*CASES[sources])
 
@@ -162,13 +162,13 @@ def test_a_class_that_is_named_discards_earlier_settings(sources: str, reader: R
         "base.yaml sgd.yaml other.yaml",
     ],
 )
-def test_all_modules_follow_the_rule(sources: str, module: str, tmp_path: Path, reader: Reader) -> None:
+def test_all_modules_follow_the_rule(sources: str, module: str, tmp_path: Path, reader: ConfigReader) -> None:
     write_files(tmp_path, module)
     made, _ = reader.make(reader.read(options(sources)))
     assert optimizer_of(made) == expected(*CASES[sources])
 
 
-def test_a_config_without_a_module_starts_from_the_default(reader: Reader) -> None:
+def test_a_config_without_a_module_starts_from_the_default(reader: ConfigReader) -> None:
     least = ["--stages=[{epochs: 1}]", "--model.network=CifarResNet", "--data=ImageData", "--model=PrunedClassifier"]
     assert optimizer_of(reader.make(reader.read(least))[0]) == expected(SGD, DEFAULT)
     lr = reader.read(["--model.optimizer.lr=0.05", *least])
@@ -179,7 +179,7 @@ def test_a_config_without_a_module_starts_from_the_default(reader: Reader) -> No
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_config_that_does_not_set_the_optimizer_resolves_as_before(
-    module: str, tmp_path: Path, reader: Reader
+    module: str, tmp_path: Path, reader: ConfigReader
 ) -> None:
     write_files(tmp_path, module)
     config = reader.read(options("base.yaml"), whole=True)
@@ -207,7 +207,7 @@ def test_shipped_configs_that_name_the_class_set_what_differs_from_its_defaults(
     assert [name for name, keys in named.items() if keys != {"lr", "momentum", "nesterov", "weight_decay"}] == []
 
 
-def test_other_classes_keep_earlier_settings_as_before(tmp_path: Path, reader: Reader) -> None:
+def test_other_classes_keep_earlier_settings_as_before(tmp_path: Path, reader: ConfigReader) -> None:
     (tmp_path / "one.yaml").write_text(
         "model: {init_args: {network: {init_args: {shortcut: B}}, label_smoothing: 0.1}}"
     )
@@ -225,7 +225,7 @@ def test_other_classes_keep_earlier_settings_as_before(tmp_path: Path, reader: R
 
 
 @pytest.mark.parametrize("sources", WITHOUT_LR)
-def test_a_class_without_a_learning_rate_is_rejected(sources: str, reader: Reader) -> None:
+def test_a_class_without_a_learning_rate_is_rejected(sources: str, reader: ConfigReader) -> None:
     with pytest.raises(UserError, match=r"model\.optimizer\.lr is missing: optimizer (AdamW|SGD) was named without"):
         reader.read(options(sources))
 
@@ -293,7 +293,7 @@ def test_a_plan_prints_all_settings_of_the_optimizer(
 
 
 @pytest.mark.parametrize("sources", ["base.yaml sgd.yaml", "base.yaml lr=0.05", "base.yaml =AdamW lr=0.001"])
-def test_a_saved_config_has_the_same_optimizer(sources: str, reader: Reader) -> None:
+def test_a_saved_config_has_the_same_optimizer(sources: str, reader: ConfigReader) -> None:
     main(["fit", *options(sources)])
     saved = reader.read(["--config", "lightning_logs/version_0/config.yaml"])
     assert optimizer_of(reader.make(saved)[0]) == expected(*CASES[sources])
@@ -302,7 +302,7 @@ def test_a_saved_config_has_the_same_optimizer(sources: str, reader: Reader) -> 
 
 @pytest.mark.parametrize("option", ["base.yaml name.yaml", "base.yaml =SGD"])
 def test_what_is_printed_by_print_config_lacks_the_learning_rate_too(
-    option: str, tmp_path: Path, reader: Reader, capsys: pytest.CaptureFixture[str]
+    option: str, tmp_path: Path, reader: ConfigReader, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         main(["fit", *options(option), "--print_config"])
@@ -311,7 +311,7 @@ def test_what_is_printed_by_print_config_lacks_the_learning_rate_too(
         reader.read(options("printed.yaml"))
 
 
-def test_the_overrides_of_a_study_follow_the_rule(tmp_path: Path, reader: Reader) -> None:
+def test_the_overrides_of_a_study_follow_the_rule(tmp_path: Path, reader: ConfigReader) -> None:
     study = {
         "name": "x",
         "configs": ["base.yaml", "sgd.yaml"],
@@ -338,7 +338,7 @@ def test_the_overrides_of_a_study_follow_the_rule(tmp_path: Path, reader: Reader
     }
 
 
-def test_a_study_names_the_override_without_a_learning_rate(tmp_path: Path, reader: Reader) -> None:
+def test_a_study_names_the_override_without_a_learning_rate(tmp_path: Path, reader: ConfigReader) -> None:
     axes = {"optimizer": {"adamw": {"model.optimizer": "AdamW"}}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"name": "x", "configs": ["base.yaml"], "axes": axes}))
     with pytest.raises(UserError, match=r"axis optimizer, adamw: model\.optimizer\.lr is missing: optimizer AdamW"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dasc.checkpoint import load_network
-from dasc.command import run
+from dasc.cli import run
 from dasc.data import ImageData
 from tests.support.training import bare_trainer
 

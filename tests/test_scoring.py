@@ -11,7 +11,7 @@ import torch
 
 from dasc import checkpoint
 from dasc.cli import main
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.data import ImageData
 from tests.support.files import make_folder, noise, save
 from tests.test_run_folders import refused
@@ -95,7 +95,7 @@ def test_another_image_size_is_refused_under_a_plain_trainer(
     from tests.support.training import bare_trainer
 
     fit("--data.image_size=8")
-    module, data = Reader().make(Reader().read(["--config", "config.yaml", "--data.image_size=16"]))
+    module, data = ConfigReader().make(ConfigReader().read(["--config", "config.yaml", "--data.image_size=16"]))
     with pytest.raises(UserError, match="image_size must be 8"):
         bare_trainer().test(module, datamodule=data, ckpt_path=BEST, weights_only=True, verbose=False)
     data = ImageData("folder", "pets", image_size=8)

@@ -26,8 +26,9 @@ from lightning.pytorch.callbacks import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dasc.cli import main
-from dasc.command import Command, Reader, run
+from dasc.cli import main, run
+from dasc.cli.fit import Fit
+from dasc.config import ConfigReader
 from dasc.data import ImageData
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet
@@ -175,7 +176,7 @@ class Gradients(Callback):
 
 
 @pytest.fixture(scope="module")
-def optioned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+def optioned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fit]:
     """One run with many options at once."""
     root = tmp_path_factory.mktemp("optioned")
     with pytest.MonkeyPatch.context() as patch:
@@ -185,26 +186,26 @@ def optioned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     torch.autograd.set_detect_anomaly(False)
 
 
-def folder(command: Command) -> Path:
+def folder(command: Fit) -> Path:
     return command.root / "lightning_logs" / "version_0"
 
 
-def table(command: Command) -> list[dict[str, str]]:
+def table(command: Fit) -> list[dict[str, str]]:
     with (folder(command) / "stages.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def logged(command: Command) -> dict[str, list[int]]:
+def logged(command: Fit) -> dict[str, list[int]]:
     events = EventAccumulator(str(folder(command)))
     events.Reload()
     return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def has(command: Command, kind: type) -> bool:
+def has(command: Fit, kind: type) -> bool:
     return any(isinstance(callback, kind) for callback in command.trainer.callbacks)  # type: ignore[attr-defined]
 
 
-def attribute(command: Command, name: str) -> Any:
+def attribute(command: Fit, name: str) -> Any:
     return getattr(command.trainer, name)  # one that mypy does not find
 
 
@@ -212,7 +213,7 @@ def is_share(value: float, of: int) -> bool:
     return value * of == pytest.approx(round(value * of), abs=1e-3)
 
 
-EFFECTS: dict[str, Callable[[Command], bool]] = {
+EFFECTS: dict[str, Callable[[Fit], bool]] = {
     "accelerator": lambda r: r.trainer.strategy.root_device.type == "cpu",
     "strategy": lambda r: type(r.trainer.strategy).__name__ == "SingleDeviceStrategy",
     "devices": lambda r: r.trainer.num_devices == 1,
@@ -248,7 +249,7 @@ EFFECTS: dict[str, Callable[[Command], bool]] = {
 
 
 @pytest.mark.parametrize("name", EFFECTS)
-def test_options_have_their_effect(name: str, optioned: Command) -> None:
+def test_options_have_their_effect(name: str, optioned: Fit) -> None:
     assert EFFECTS[name](optioned)
 
 
@@ -321,7 +322,7 @@ def test_the_tests_that_are_named_exist(test: str) -> None:
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_scoring_can_be_limited(optioned: Command, tiny: Path, tmp_path: Path) -> None:
+def test_scoring_can_be_limited(optioned: Fit, tiny: Path, tmp_path: Path) -> None:
     path = folder(optioned) / "checkpoints" / "best.ckpt"
     base = ["--config", str(tiny), f"--ckpt_path={path}", "--data.eval_batch_size=100"]
     tested = run(["test", *base, "--trainer.limit_test_batches=1"])
@@ -430,6 +431,6 @@ def test_throughput_is_measured(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["limit_train_batches", "limit_val_batches", "overfit_batches"])
 def test_one_batch_is_not_all_batches(name: str, tiny: Path) -> None:
-    read = Reader().read(["--config", str(tiny), f"--trainer.{name}=1"])["trainer"][name]
-    share = Reader().read(["--config", str(tiny), f"--trainer.{name}=1.0"])["trainer"][name]
+    read = ConfigReader().read(["--config", str(tiny), f"--trainer.{name}=1"])["trainer"][name]
+    share = ConfigReader().read(["--config", str(tiny), f"--trainer.{name}=1.0"])["trainer"][name]
     assert (type(read), type(share)) == (int, float)

@@ -11,7 +11,7 @@ from torch import nn
 from dasc import checkpoint
 from dasc.checkpoint import FORMAT
 from dasc.cli import main
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, InitFrom, Teacher, load_teacher, start_from
@@ -106,7 +106,7 @@ def test_the_commands_import_what_trust_names(
 
 
 def test_trust_may_be_repeated(tiny: Path) -> None:
-    reader = Reader()
+    reader = ConfigReader()
     config = ["--config", str(tiny)]
     assert reader.read([*config, "--trust", "a", "--trust=b.c"])["trust"] == ["a", "b.c"]
     assert reader.read([*config, "--trust=[a, b]", "--trust", "c"])["trust"] == ["a", "b", "c"]

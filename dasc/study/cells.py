@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.errors import UserError, one_of
 from dasc.messages import sentence
 from dasc.stages import Stages
@@ -72,7 +72,7 @@ class Cells:
         options: Overrides of all runs, over those of the file.
     """
 
-    def __init__(self, study: StudyFile, results: Path, reader: Reader, options: Override) -> None:
+    def __init__(self, study: StudyFile, results: Path, reader: ConfigReader, options: Override) -> None:
         self._study = study
         self._results = results
         self._reader = reader
@@ -237,7 +237,9 @@ class _Options:
             self.table = Stages.parse(read["stages"]).dump()
 
 
-def _explained(error: Exception, steps: list[tuple[str, Override]], reader: Reader, options: _Options) -> Exception:
+def _explained(
+    error: Exception, steps: list[tuple[str, Override]], reader: ConfigReader, options: _Options
+) -> Exception:
     """Say which override is not understood, with the nearest key."""
     reason = sentence(error)
     if reason is None:

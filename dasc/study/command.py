@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from dasc.callbacks.files import write_text
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.errors import UserError, one_of
 from dasc.messages import sentence
 from dasc.study.cells import Cells
@@ -66,7 +66,7 @@ def _check_folder(results: Path, name: str) -> None:
 
 
 def _resolved(file: StudyFile, results: Path, options: Mapping[str, Any]) -> Study:
-    reader = Reader()
+    reader = ConfigReader()
     cells = Cells(file, results, reader, options).all()
     tables = [
         [{"magnitude": str(row.dump().get("magnitude", "none")), "sparsity": row.sparsity} for row in c.stages]
@@ -192,7 +192,7 @@ def _magnitudes(given: argparse.Namespace, plan: Mapping[str, Any], results: Pat
     rows = select(collect(plan, results), plan["axes"], selected(given.select))
     if not rows:
         raise UserError(f"no run in {results} is finished: dasc study run {given.file}")
-    found = suited(rows, augmented_losses(rows, plan, results, Reader()))
+    found = suited(rows, augmented_losses(rows, plan, results, ConfigReader()))
     show_magnitudes(found)
     path = Path(given.output) if given.output else results / "magnitudes.yaml"
     text = overlay(found, given.choose, rows, results)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.modules import Classifier, DistilledClassifier
 from dasc.study.folders import RESULT, read_json, run_folder
 from dasc.study.jobs import Job
@@ -18,7 +18,7 @@ _STEPS = 3
 _IMAGES = 64
 
 
-def seconds_per_epoch(jobs: Sequence[Job], results: Path, reader: Reader) -> dict[str, float]:
+def seconds_per_epoch(jobs: Sequence[Job], results: Path, reader: ConfigReader) -> dict[str, float]:
     """Return what an epoch of each job that is not finished takes on one process, by the job's id.
 
     Jobs of the same module, network, data and trainer take the same; those of which one is finished are not measured.
@@ -59,7 +59,7 @@ def _kind(job: Job) -> str:
     return repr((kept, blocks[-1] if job.start else blocks))
 
 
-def _measured(job: Job, reader: Reader) -> float:
+def _measured(job: Job, reader: ConfigReader) -> float:
     """Train a few steps on noise; a teacher, which need not exist yet, is left out."""
     module, data = reader.make(job.config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

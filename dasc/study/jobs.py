@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.stages import Stage
 from dasc.study.cells import Cell, content_id
 from dasc.study.file import StudyFile
@@ -49,7 +49,7 @@ class Study:
     results: Path
     cells: Sequence[Cell]
     jobs: Sequence[Job]
-    reader: Reader
+    reader: ConfigReader
 
 
 @dataclass

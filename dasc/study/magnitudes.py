@@ -10,7 +10,7 @@ import yaml
 from lightning.pytorch import Trainer
 
 from dasc import checkpoint
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.study.folders import CONFIG, checkpoint_path, read_json, run_folder, write_json
@@ -100,7 +100,7 @@ def suited(rows: Sequence[Row], losses: Mapping[tuple[str, int], float]) -> list
 
 
 def augmented_losses(
-    rows: Sequence[Row], plan: Mapping[str, Any], results: Path, reader: Reader
+    rows: Sequence[Row], plan: Mapping[str, Any], results: Path, reader: ConfigReader
 ) -> dict[tuple[str, int], float]:
     """Return the cross entropy of Eq. 3 by run and stage: on augmented validation images, mean over fixed draws.
 
@@ -179,7 +179,7 @@ def _trusted(folder: Path) -> list[str]:
     return [*(config.get("trust") or ()), network.partition(".")[0]]
 
 
-def _scoring(folder: Path, reader: Reader, recorded: Mapping[str, Any]) -> tuple[Trainer, ImageData]:
+def _scoring(folder: Path, reader: ConfigReader, recorded: Mapping[str, Any]) -> tuple[Trainer, ImageData]:
     config = yaml.safe_load((folder / CONFIG).read_text())
     _, data = reader.make(config)
     data.use(recorded)

@@ -18,9 +18,10 @@ import torch
 import dasc
 from dasc import checkpoint, runs
 from dasc.callbacks.files import write_text
-from dasc.command import Command, run
+from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.messages import sentence
+from dasc.modules import Classifier
 from dasc.study.folders import CONFIG, ERROR, LOCK, LOG, RESULT, locked, read_json, write_json
 from dasc.study.points import result_column
 from dasc.study.scores import score_network, scoring_trainer
@@ -98,27 +99,32 @@ def carry_out_order(order: Order) -> str | None:
 def train_and_score(order: Order) -> dict[str, Any]:
     """Train what is left to train of an order, and return its rows with the scores on the test images."""
     with _alone_again():
-        command = _train(order)
+        module, data, trainer = _train(order)
     version = _version(order.folder)
     recorded = checkpoint.read(version / "checkpoints" / "last.ckpt")["dasc"]
     if len(recorded["rows"]) < order.rows:
         raise UserError(f"the training stopped after {recorded['epochs_done']} epochs: see {order.folder / LOG}")
-    command.datamodule.use(recorded)
-    command.datamodule.source.check_unseen("test", recorded)
-    settings = command.config["fit"].trainer
-    trainer = scoring_trainer(settings.accelerator, settings.precision)
+    data.use(recorded)
+    data.source.check_unseen("test", recorded)
+    scoring = scoring_trainer(trainer.accelerator, trainer.precision)
     rows = [] if order.start is None else read_json(order.start / RESULT)["rows"]
     for number in range(order.start_rows + 1, order.rows + 1):
         path = version / "checkpoints" / f"stage-{number}.ckpt"
-        network = checkpoint.load_network(path, command.model.trusted_modules()).network
-        scores = score_network(trainer, network, command.datamodule)
+        network = checkpoint.load_network(path, module.trusted_modules()).network
+        scores = score_network(scoring, network, data)
         tests = {result_column(name): round(value, 6) for name, value in scores.items()}
         rows.append(recorded["rows"][number - 1] | tests)
     return {"rows": rows, "timing": _timing(version / "timing.csv")}
 
 
-def _train(order: Order) -> Command:
-    """Run `dasc fit` as it would be run alone: its other processes, if it has any, are started with these words."""
+def _train(order: Order) -> tuple[Classifier, ImageData, Any]:
+    """Run `dasc fit` as it would be run alone: its other processes, if it has any, are started with these words.
+
+    Returns:
+        The module, the data, and the part `trainer` of the config.
+    """
+    from dasc.cli import run  # the command imports this package
+
     for version in runs.run_folders(order.folder):
         if not (version / "checkpoints" / "last.ckpt").is_file():  # killed in its first epoch
             shutil.rmtree(version)
@@ -128,7 +134,8 @@ def _train(order: Order) -> Command:
     elif order.start is not None:
         words += ["--ckpt_path", str(_version(order.start) / "checkpoints" / f"stage-{order.start_rows}.ckpt")]
     sys.argv = [str(Path(dasc.__file__).with_name("__main__.py")), *words]
-    return run()
+    fit = run()
+    return fit.model, fit.datamodule, fit.config.trainer
 
 
 def _version(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dasc.command import Reader
+from dasc.config import ConfigReader
 from dasc.errors import UserError
 from dasc.study.cells import Cell, Cells
 from dasc.study.file import read_study
@@ -15,12 +15,12 @@ RESULTS = Path("results")
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
+def reader() -> ConfigReader:
+    return ConfigReader()
 
 
 @pytest.fixture
-def resolve(tiny: Path, tmp_path: Path, reader: Reader) -> Any:
+def resolve(tiny: Path, tmp_path: Path, reader: ConfigReader) -> Any:
     def resolved(options: Mapping[str, Any] | None = None, results: Path = RESULTS, **given: Any) -> list[Cell]:
         path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump({"name": "x", "configs": [str(tiny)]} | given, sort_keys=False))

@@ -1,0 +1,152 @@
+"""`dasc fit`: train and prune through the table of stages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from dasc import loggers, runs
+from dasc.callbacks import (
+    AugmentedImages,
+    Board,
+    RecalibrateBatchNorm,
+    SelectionReport,
+    StageCheckpoint,
+    StageProgressBar,
+    StageReport,
+    StopNotFinite,
+    Timing,
+)
+from dasc.callbacks.averaging import weights_of
+from dasc.callbacks.checkpoints import check_names
+from dasc.callbacks.columns import column_callbacks
+from dasc.callbacks.report import show
+from dasc.cli.command import Command
+from dasc.cli.help import command_help
+from dasc.cli.start import Start, length_of_epoch, prepare_start
+from dasc.cli.training import TrainingCLI
+from dasc.config import check_training_config, fit_parser
+from dasc.modules import DistilledClassifier
+from dasc.parser import Parser
+from dasc.stopping import StoppedError, describe_stop, exit_status_of_signals, stop_reason
+from dasc.trainer_rules import as_list
+
+SUMMARY = "Train and prune through the table of stages."
+
+
+class Fit(TrainingCLI):
+    """A training run.
+
+    Args:
+        parser: Parser of the command.
+        config: Options that it parsed.
+        words: All words after `dasc`; the message of a stopped run repeats them.
+
+    Attributes:
+        start: Where the run starts.
+    """
+
+    start: Start
+
+    def __init__(self, parser: Parser, config: Namespace, words: Sequence[str]) -> None:
+        self.words = words
+        super().__init__(parser, config)
+
+    def before_instantiate_classes(self) -> None:
+        """Check the config."""
+        check_training_config(self.config)
+
+    def prepare(self) -> None:
+        """Prepare the module, and find the checkpoint that the run continues from."""
+        self.start = prepare_start(self.config_init, self.model, self.datamodule)
+
+    def logger(self) -> Any:
+        """Return the logger of the config; the default is TensorBoardLogger into the run folder."""
+        trainer = self.config_init.trainer
+        if isinstance(trainer.logger, Logger | list):
+            if not trainer.fast_dev_run and self.start.folder is None:
+                loggers.check_nothing_deleted(as_list(trainer.logger))
+            return trainer.logger
+        if trainer.logger is False:
+            return False
+        root = self.root if self.start.folder is None else self.start.folder.parent.parent
+        return TensorBoardLogger(root, name=runs.LOGS, default_hp_metric=False)
+
+    def callbacks(self) -> list[Callback]:
+        """Return the callbacks of the stages and those of the config."""
+        options = self.config_init.trainer
+        given = as_list(options.callbacks)
+        check_names(given)
+        stages = self.model.stages
+        report = StageReport(stages)
+        ours: list[Callback] = [StopNotFinite(stages), *column_callbacks(stages, self.model)]
+        ours += [RecalibrateBatchNorm(stages), Timing(stages), report]
+        ours += [SelectionReport()] if isinstance(self.model, DistilledClassifier) else []
+        if options.logger is not False:
+            ours += [AugmentedImages(stages), Board(stages)]
+        if options.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
+            ours.append(StageProgressBar(stages))
+        if options.enable_checkpointing is not False:
+            ours.append(StageCheckpoint(stages, report))
+        return [*ours, *given]
+
+    def after_instantiate_classes(self) -> None:
+        """Check and load the data in the first process of each machine; the others wait until it has downloaded them.
+
+        Raises:
+            UserError: The data do not fit the batch size, the number of processes or the limits of the trainer.
+        """
+        if self.trainer.local_rank == 0:
+            self.datamodule.check_batch_size(self.trainer.world_size)
+            length_of_epoch(self.config, self.datamodule)
+            self.datamodule.load()
+
+    def train(self) -> None:
+        """Train, or show the table of a run that has no epochs left.
+
+        Raises:
+            StoppedError: A signal stopped the training.
+        """
+        stages, start, trainer = self.model.stages, self.start, self.trainer
+        if start.checkpoint is not None and start.epochs_done >= stages.total_epochs:
+            print(f"{start.checkpoint} has all {start.epochs_done} epochs of its table behind it")
+            show(list(start.rows), start.checkpoint.parent.parent)
+            print(f"It holds {weights_of(self.model.averaging)}")
+            return
+        resumed = None if start.checkpoint is None or start.folder is None else runs.progress(start.checkpoint)
+        trainer.agree_on_sigterm()
+        try:
+            with trainer.in_run_folder(self.root, start.folder, resumed), exit_status_of_signals():
+                trainer.fit(
+                    self.model,
+                    datamodule=self.datamodule,
+                    ckpt_path=start.checkpoint,
+                    weights_only=self.config.weights_only,
+                )
+        except StoppedError as stop:
+            raise StoppedError(stop.signal, self._describe_stop(stop.signal)) from None
+        if self.model.epochs_done < stages.total_epochs and not self.config.trainer.fast_dev_run:
+            rank_zero_only(print)(self._describe_stop(stop_reason(trainer)))
+
+    def _describe_stop(self, reason: str) -> str:
+        saved = self.config.trainer.enable_checkpointing is not False
+        return describe_stop(reason, self.model.stages, self.model.epochs_done, self.words, saved)
+
+
+def make_parser() -> Parser:
+    """Return the parser of the options."""
+    return fit_parser(SUMMARY, **command_help("fit", SUMMARY, "continue its run; or last"))
+
+
+def run(parser: Parser, config: Namespace, words: Sequence[str]) -> Fit:
+    """Train the run of a config."""
+    fit = Fit(parser, config, words)
+    fit.train()
+    return fit
+
+
+COMMAND = Command("fit", SUMMARY, make_parser, run)

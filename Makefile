@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-distill test lint format clean
+.PHONY: help demo demo-distill test bench-gpu lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -18,6 +18,9 @@ demo-distill: .venv/installed ## Train a teacher on the digits, and a student wh
 
 test: .venv/installed-dev ## Run the tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+
+bench-gpu: .venv/installed ## Write bench-gpu.md: speed on this machine's GPU beside peers and bounds (under 8 minutes)
+	$(BIN)/python benchmarks/gpu.py --output bench-gpu.md
 
 lint: .venv/installed-dev ## Check style and types
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ Run = Callable[[], object]
 
 def dasc(images: Tensor) -> Run:
     """Augment uint8 (B, 3, H, W) at once, drawing included."""
-    augment, generator = RandAugment(*images.shape[-2:]), torch.Generator().manual_seed(0)
+    augment, generator = RandAugment(*images.shape[-2:], images.device), torch.Generator().manual_seed(0)
     return lambda: augment(images, draw(len(images), generator), 14)
 
 
@@ -71,15 +71,25 @@ PEERS = {
 }
 
 
-def measure(runs: dict[str, Run], images: int, rounds: int) -> dict[str, float]:
+def pictures(count: int, size: int) -> Tensor:
+    """Return uint8 noise (count, 3, size, size) that is dark rather than bright."""
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(count, 3, size, size, generator=generator) ** 2 * 256).to(torch.uint8)
+
+
+def measure(runs: dict[str, Run], images: int, rounds: int, device: str = "cpu") -> dict[str, float]:
     """Return the median images per second of each, measured in turn, round by round."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
+    if device == "cuda":
+        torch.cuda.synchronize()
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
+            if device == "cuda":
+                torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - start)
     return {name: images / statistics.median(times) for name, times in seconds.items()}
 
@@ -92,8 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for size in (32, 224):
-        generator = torch.Generator().manual_seed(0)
-        images = (torch.rand(options.batch, 3, size, size, generator=generator) ** 2 * 256).to(torch.uint8)
+        images = pictures(options.batch, size)
         runs = {}
         for name, prepare in PEERS.items():
             try:

@@ -21,7 +21,7 @@ from dasc.networks import CifarResNet
 from dasc.stages import Stages
 
 
-def student(depth: int, teacher_depth: int, views: int, folder: Path) -> DistilledClassifier:
+def student(depth: int, teacher_depth: int, views: int, folder: Path, device: str = "cpu") -> DistilledClassifier:
     """Return a student of an untrained teacher."""
     path = folder / f"{teacher_depth}.pt"
     torch.save(CifarResNet(10, depth=teacher_depth).state_dict(), path)
@@ -32,20 +32,44 @@ def student(depth: int, teacher_depth: int, views: int, folder: Path) -> Distill
         selection="none" if views == 1 else Selection(views=views),
     )
     module.prepare(ImageData())
-    return module
+    module.teacher.to(torch.device(device))
+    return module.to(device)
 
 
-def seconds(module: DistilledClassifier, views: int, batch_size: int) -> float:
+def seconds(module: DistilledClassifier, views: int, batch_size: int, device: str = "cpu") -> float:
     """Return how long one training step takes."""
     shape = (batch_size, 3, 32, 32) if views == 1 else (views, batch_size, 3, 32, 32)
     bins = None if views == 1 else torch.randint(31, (views, batch_size))
-    batch = Batch(torch.randn(shape), torch.randint(10, (batch_size,)), torch.arange(batch_size), 0, magnitudes=bins)
+    images, targets = torch.randn(shape, device=device), torch.randint(10, (batch_size,), device=device)
+    bins = bins if bins is None else bins.to(device)
+    batch = Batch(images, targets, torch.arange(batch_size, device=device), 0, magnitudes=bins)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    _wait(device)
     start = time.perf_counter()
     optimizer.zero_grad()
     module.loss(batch)["loss"].backward()
     optimizer.step()
+    _wait(device)
     return time.perf_counter() - start
+
+
+def compare(
+    depth: int, teacher_depth: int, views: int, batch: int, repeats: int, folder: Path, device: str = "cpu"
+) -> tuple[list[float], float, float]:
+    """Time steps with n views and with one, in turn.
+
+    Returns:
+        The ratios, and the median seconds of a step with n views and with one.
+    """
+    one, many = (student(depth, teacher_depth, count, folder, device) for count in (1, views))
+    pairs = [(seconds(many, views, batch, device), seconds(one, 1, batch, device)) for _ in range(repeats + 1)][1:]
+    chosen, plain = map(statistics.median, zip(*pairs, strict=True))
+    return [a / b for a, b in pairs], chosen, plain
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -59,15 +83,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         for depth, teacher_depth in ((20, 20), (20, 110)):
-            one, many = (student(depth, teacher_depth, views, Path(folder)) for views in (1, options.views))
-            pairs = []
-            for _ in range(options.repeats + 1):
-                pairs.append((seconds(many, options.views, options.batch), seconds(one, 1, options.batch)))
-            ratios = [chosen / plain for chosen, plain in pairs[1:]]
+            ratios, _, plain = compare(
+                depth, teacher_depth, options.views, options.batch, options.repeats, Path(folder)
+            )
             print(
                 f"ResNet{teacher_depth} -> ResNet{depth}, {options.views} views against one: "
                 f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f}) of "
-                f"{statistics.median(plain for _, plain in pairs[1:]):.3f} s, batch {options.batch}, "
+                f"{plain:.3f} s, batch {options.batch}, "
                 f"{options.threads} threads, float32, torch {torch.__version__}"
             )
 

@@ -34,25 +34,35 @@ def make_images(root: Path, count: int) -> None:
         Image.fromarray(generator.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.png")
 
 
-def bare(batch: int, steps: int, precision: str) -> float:
+def bare(batch: int, steps: int, precision: str, device: str = "cpu") -> float:
     """Return images per second of the training step on one batch."""
     torch.manual_seed(0)
-    network = CifarResNet(10, depth=20)
+    network = CifarResNet(10, depth=20).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    images, targets = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
+    images, targets = torch.randn(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
+    scaler = torch.amp.GradScaler(device, enabled=precision == "16-mixed")
+    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     start = 0.0
-    for step in range(-2, steps):
+    for step in range(-5, steps):
         if step == 0:
+            _wait(device)
             start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
+        with torch.autocast(device, dtype, enabled=precision.endswith("mixed")):
             loss = F.cross_entropy(network(images).float(), targets)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    _wait(device)
     return batch * steps / (time.perf_counter() - start)
 
 
-def fit(root: Path, batch: int, precision: str) -> float:
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def fit(root: Path, batch: int, precision: str, device: str = "cpu") -> float:
     """Return images per second of the training batches of the second epoch, from the run's timing.csv."""
     with tempfile.TemporaryDirectory() as runs:
         sys.argv = ["dasc"]
@@ -62,7 +72,8 @@ def fit(root: Path, batch: int, precision: str) -> float:
                 *("--data.dataset=folder", f"--data.root={root}", f"--data.batch_size={batch}"),
                 *(
                     f"--trainer.default_root_dir={runs}",
-                    "--trainer.accelerator=cpu",
+                    f"--trainer.accelerator={device}",
+                    "--trainer.devices=1",
                     f"--trainer.precision={precision}",
                 ),
             ]

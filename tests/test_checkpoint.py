@@ -16,6 +16,7 @@ from dasc.errors import UserError
 from dasc.modules import Classifier, PrunedClassifier, trainer_settings
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
+from tests.support.errors import user_error
 from tests.support.training import bare_trainer
 
 TABLE: list[dict[str, Any]] = [
@@ -120,23 +121,17 @@ def changed(saved: Saved, path: Path, change: Callable[[dict[str, Any]], object]
     return path
 
 
-def refused(read: Callable[[Path], object], path: Path) -> str:
-    with pytest.raises(UserError) as raised:
-        read(path)
-    return str(raised.value)
-
-
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.ckpt"
-    assert refused(checkpoint.read, path) == f"there is no checkpoint {path}: check the path"
-    assert refused(checkpoint.read, tmp_path) == f"there is no checkpoint {tmp_path}: check the path"
+    assert user_error(checkpoint.read, path) == f"there is no checkpoint {path}: check the path"
+    assert user_error(checkpoint.read, tmp_path) == f"there is no checkpoint {tmp_path}: check the path"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.99])
 def test_a_truncated_file_is_named(saved: Saved, tmp_path: Path, share: float) -> None:
     content, path = saved.path.read_bytes(), tmp_path / "cut.ckpt"
     path.write_bytes(content[: int(share * len(content))])
-    message = refused(checkpoint.read, path)
+    message = user_error(checkpoint.read, path)
     assert message.startswith(f"{path} cannot be read as a checkpoint, it may be truncated (")
     assert message.endswith("use another file")
 
@@ -147,14 +142,14 @@ def test_a_truncated_file_is_named(saved: Saved, tmp_path: Path, share: float) -
 def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
-    assert str(path) in refused(checkpoint.read, path)
+    assert str(path) in user_error(checkpoint.read, path)
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {"w": torch.zeros(2)}}, torch.zeros(3), [1, 2]])
 def test_a_file_that_is_not_of_dasc_is_named(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "other.ckpt"
     torch.save(content, path)
-    assert refused(checkpoint.read, path) == (
+    assert user_error(checkpoint.read, path) == (
         f"{path} is not a checkpoint of a dasc run: use a file from its checkpoints/ folder"
     )
 
@@ -162,12 +157,12 @@ def test_a_file_that_is_not_of_dasc_is_named(tmp_path: Path, content: Any) -> No
 def test_a_file_with_objects_in_it_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "object.ckpt"
     torch.save({"dasc": {"format": 1}, "object": nn.Linear(2, 2)}, path)
-    assert f"{path} cannot be read as a checkpoint" in refused(checkpoint.read, path)
+    assert f"{path} cannot be read as a checkpoint" in user_error(checkpoint.read, path)
 
 
 def test_another_format_is_named_with_the_one_that_is_read(saved: Saved, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "new.ckpt", lambda content: content["dasc"].update(format=99))
-    assert refused(checkpoint.read, path) == (
+    assert user_error(checkpoint.read, path) == (
         f"checkpoint format must be one of 1, 2, got 99 in {path}: use the version of dasc that wrote it"
     )
 
@@ -188,7 +183,7 @@ def test_a_checkpoint_of_format_1_is_read_and_not_resumed(saved: Saved, tmp_path
 
 def test_weights_that_do_not_fit_their_own_network_are_named(saved: Saved, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "odd.ckpt", lambda content: content["state_dict"].pop("network.fc.bias"))
-    message = refused(checkpoint.load_network, path)
+    message = user_error(checkpoint.load_network, path)
     assert message.startswith(f"the weights in {path} do not fit its own network (")
 
 

@@ -12,7 +12,7 @@ import torch
 
 from dasc import checkpoint
 from dasc.callbacks import AtomicCheckpointIO
-from dasc.errors import UserError
+from tests.support.errors import user_error
 
 CONTENT: dict[str, Any] = {
     "state_dict": {"network.w": torch.arange(300.0), "masks.w": torch.arange(300) > 7},
@@ -25,12 +25,6 @@ CONTENT: dict[str, Any] = {
 def written(tmp_path: Path) -> Path:
     AtomicCheckpointIO().save_checkpoint(CONTENT, tmp_path / "last.ckpt")
     return tmp_path / "last.ckpt"
-
-
-def refusal(path: Path, mmap: bool = False) -> str:
-    with pytest.raises(UserError) as raised:
-        checkpoint.read(path, mmap)
-    return str(raised.value)
 
 
 @pytest.mark.parametrize("mmap", [False, True])
@@ -64,24 +58,29 @@ def test_no_bit_flip_or_truncation_loads(written: Path) -> None:
     content = written.read_bytes()
     for number, damaged in enumerate(damages(content, 1000, seed=0)):
         written.write_bytes(damaged)
-        assert str(written) in refusal(written, mmap=number % 3 == 0)
+        assert str(written) in user_error(checkpoint.read, written, mmap=number % 3 == 0)
 
 
 def test_every_byte_of_the_checksum_is_needed(written: Path) -> None:
     content = written.read_bytes()
     for place in range(len(content) - 100, len(content)):
         written.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        assert str(written) in refusal(written)
+        assert str(written) in user_error(checkpoint.read, written)
         written.write_bytes(content[:place])
-        assert str(written) in refusal(written)
+        assert str(written) in user_error(checkpoint.read, written)
 
 
 def test_the_message_of_a_damaged_file(written: Path) -> None:
     content = written.read_bytes()
     written.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
-    assert refusal(written) == f"{written} is damaged: its checksum does not match; use another checkpoint"
+    assert (
+        user_error(checkpoint.read, written)
+        == f"{written} is damaged: its checksum does not match; use another checkpoint"
+    )
     torch.save(torch.load(written, weights_only=True), written)
-    assert refusal(written) == f"{written} is damaged: its checksum is missing; use another checkpoint"
+    assert (
+        user_error(checkpoint.read, written) == f"{written} is damaged: its checksum is missing; use another checkpoint"
+    )
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -94,4 +93,4 @@ def test_a_file_of_a_plain_trainer_needs_no_checksum(tmp_path: Path, number: int
 def test_a_checkpoint_of_another_module_gets_a_checksum_too(tmp_path: Path) -> None:
     AtomicCheckpointIO().save_checkpoint({"state_dict": {}}, tmp_path / "other.ckpt")
     assert torch.load(tmp_path / "other.ckpt", weights_only=True) == {"state_dict": {}}
-    assert "is not a checkpoint of a dasc run" in refusal(tmp_path / "other.ckpt")
+    assert "is not a checkpoint of a dasc run" in user_error(checkpoint.read, tmp_path / "other.ckpt")

@@ -15,7 +15,7 @@ from dasc.errors import UserError
 from dasc.stages import COLUMNS, Column, Stage, Stages, at_boundary
 from dasc.stages.column import is_number
 from tests.callbacks.test_board import hparams, layout
-from tests.test_wrong_input import sentence
+from tests.support.errors import exit_message
 
 SEEN: list[tuple[int, float]] = []
 
@@ -111,5 +111,5 @@ def test_a_checkpoint_is_compared_by_it(tiny: Path, capsys: pytest.CaptureFixtur
     main(["fit", "--config", str(tiny), "--stages=[{epochs: 1, smoothing: 0.3}]"])
     capsys.readouterr()
     words = ["fit", "--config", str(tiny), f"--ckpt_path={RUN}/checkpoints/last.ckpt"]
-    said = sentence([*words, "--stages=[{epochs: 1, smoothing: 0.2}, {epochs: 1}]"], capsys)
+    said = exit_message([*words, "--stages=[{epochs: 1, smoothing: 0.2}, {epochs: 1}]"], capsys)
     assert "row 1 of stages is {'epochs': 1, 'smoothing': 0.2}, recorded is {'epochs': 1, 'smoothing': 0.3}" in said

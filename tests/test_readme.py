@@ -3,15 +3,20 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from dasc.augment import OPERATIONS
 from dasc.cli import main
+from dasc.networks import set_auxiliary_blocks
 from dasc.study import command as study_command
 from dasc.study.axes import parse_axis
 from dasc.study.figure import FigureSpec
 from dasc.study.file import read_study
+from tests.support.augmentation import reference
 from tests.support.files import make_folder
 from tests.support.studies import few
 
@@ -70,11 +75,29 @@ def test_the_configs_shown_are_those_shipped() -> None:
 
 def test_the_python_shown_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main(["fit", "--config", "configs/prune_decay.yaml", *QUICK])
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for kind, block in BLOCKS:
         if kind == "python":
             exec(block, names)
-    assert {"network", "masks", "meta", "augmented"} <= names.keys()
+    saved = torch.load("lightning_logs/version_0/checkpoints/best.ckpt", weights_only=True)
+    weights = names["network"].state_dict()
+    assert {f"network.{name}" for name in weights} == {name for name in saved["state_dict"] if "masks." not in name}
+    assert all(torch.equal(value, saved["state_dict"][f"network.{name}"]) for name, value in weights.items())
+    zeros = sum(int((weights[name] == 0).sum()) for name in names["masks"])
+    assert zeros == sum(int((~mask).sum()) for mask in names["masks"].values()) > 0
+    assert names["meta"]["classes"] == [str(digit) for digit in range(10)]
+    images, draws = names["images"], names["draws"]
+    for place, image in enumerate(names["augmented"]):
+        expected = images[place]
+        for number, negative in zip(draws.operation[place].tolist(), draws.negative[place].tolist(), strict=True):
+            expected = reference(expected, OPERATIONS[number].name, 14, negative)
+        assert torch.equal(image, expected), place
+    own = names["MyNetwork"](10)
+    before = set(own.state_dict())
+    set_auxiliary_blocks(own, 2)
+    added = {name.partition(".auxiliary.")[0] for name in set(own.state_dict()) - before}
+    assert added == {"layer2"}
+    assert own(torch.randn(2, 3, 8, 8)).shape == (2, 10)
 
 
 def test_the_files_linked_exist() -> None:

@@ -11,6 +11,7 @@ import yaml
 from dasc.checkpoint import load_network
 from dasc.cli import main
 from tests.support.command import dasc
+from tests.support.errors import exit_message
 from tests.test_resume import assert_same_end, fit, kill, saved
 
 EMA = {"class_path": "WeightEMA", "init_args": {"decay": 0.9}}
@@ -98,25 +99,16 @@ def test_a_run_is_resumed_with_its_own_average_only(
     recorded = "{'class': 'WeightEMA', 'decay': 0.9}"
     without = f"recipe.averaging is None, recorded is {recorded}"
     for command in ("fit", "plan"):
-        assert without in refusal([command, "--config", str(shrinking), "--ckpt_path", path], capsys)
+        assert without in exit_message([command, "--config", str(shrinking), "--ckpt_path", path], capsys)
         other = [command, "--config", str(averaging), "--trainer.callbacks.decay=0.8"]
-        assert "recipe.averaging.decay is 0.8, recorded is 0.9" in refusal([*other, "--ckpt_path", path], capsys)
+        assert "recipe.averaging.decay is 0.8, recorded is 0.9" in exit_message([*other, "--ckpt_path", path], capsys)
     made = ["fit", "--config", str(shrinking), "--epochs_scale=0.5", "--trainer.limit_train_batches=1"]
     main(made)
     plain = Path("lightning_logs/version_0/checkpoints/stage-2.ckpt")
     assert torch.load(plain, weights_only=True)["dasc"]["weights"] == "trained"
-    reverse = refusal([*made, "--trainer.callbacks+=WeightEMA", "--ckpt_path", str(plain)], capsys)
+    reverse = exit_message([*made, "--trainer.callbacks+=WeightEMA", "--ckpt_path", str(plain)], capsys)
     assert "recipe.averaging is {'class': 'WeightEMA', 'decay': 0.999}, recorded is None" in reverse
     assert not (tmp_path / "lightning_logs" / "version_1").exists()
-
-
-def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(args)
-    assert stop.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dasc")]
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 def test_a_checkpoint_from_before_averages_is_resumed_without_one(
@@ -129,7 +121,9 @@ def test_a_checkpoint_from_before_averages_is_resumed_without_one(
     del old["dasc"]["recipe"]["averaging"], old["dasc"]["weights"], old["dasc"]["checksum"]
     torch.save(old, "old.ckpt")
     main([*short, "--ckpt_path", "old.ckpt"])
-    assert "recorded is None" in refusal([*short, "--trainer.callbacks+=WeightEMA", "--ckpt_path", "old.ckpt"], capsys)
+    assert "recorded is None" in exit_message(
+        [*short, "--trainer.callbacks+=WeightEMA", "--ckpt_path", "old.ckpt"], capsys
+    )
 
 
 def test_last_finds_the_run_with_the_same_average(

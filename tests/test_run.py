@@ -1,12 +1,16 @@
 """What a run leaves behind: the files of one `dasc fit`, looked at from many sides."""
 
 import csv
+import platform
+import time
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
 from sklearn.datasets import load_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -112,13 +116,53 @@ def test_best_is_the_best_epoch_of_the_last_stage(run: Path) -> None:
     assert_equal_states(run / "checkpoints" / "best.ckpt", run / "checkpoints" / "stage-3-best.ckpt")
 
 
-def test_timing_has_a_row_an_epoch_and_names_the_versions(run: Path) -> None:
+class Clock(Callback):
+    """Waits in batches and in validation; keeps the shortest and the longest time that an epoch's batches can take."""
+
+    shortest: ClassVar[list[float]] = []
+    longest: ClassVar[list[float]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self._first = time.perf_counter()
+        time.sleep(0.05)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._last = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self.shortest.append(self._last - self._first)
+            self.longest.append(time.perf_counter() - self._before)
+            time.sleep(0.5)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before = time.perf_counter()
+
+
+def test_timing_csv_has_the_time_of_each_epochs_batches_without_validation(tiny: Path, tmp_path: Path) -> None:
+    Clock.shortest, Clock.longest = [], []
+    short = ("--epochs_scale=0.5", "--trainer.limit_train_batches=3", "--trainer.num_sanity_val_steps=0")
+    main(["fit", "--config", str(tiny), *short, f"--trainer.callbacks+={__name__}.Clock"])
+    table = rows(tmp_path / "lightning_logs" / "version_0" / "timing.csv")
+    assert [(int(row["epoch"]), int(row["stage"])) for row in table] == [(1, 1), (2, 2), (3, 3)]
+    for row, shortest, longest in zip(table, Clock.shortest, Clock.longest, strict=True):
+        assert shortest > 0.15
+        assert shortest - 0.05 - 0.001 <= float(row["train_seconds"]) <= longest + 0.001
+        images = float(row["train_seconds"]) * float(row["images_per_second"])
+        assert images == pytest.approx(3 * 128, rel=0.02)
+
+
+def test_timing_csv_names_the_machine_and_the_versions(run: Path) -> None:
     table = rows(run / "timing.csv")
     assert [int(row["epoch"]) for row in table] == list(range(1, EPOCHS + 1))
-    assert {row["torch"] for row in table} == {torch.__version__}
+    expected = {name: version(name) for name in ("dasc", "torch", "lightning")}
+    expected |= {"processes": "1", "device": platform.machine(), "threads": "1", "precision": "32-true"}
     for row in table:
-        images = float(row["train_seconds"]) * float(row["images_per_second"])
-        assert images == pytest.approx(8 * 128, rel=0.02)
+        assert {name: row[name] for name in expected} == expected
 
 
 def test_a_finished_run_is_shown_and_not_trained_again(

@@ -19,6 +19,7 @@ from dasc import loggers, runs
 from dasc.checkpoint import FORMAT
 from dasc.cli import main
 from tests.support.command import dasc
+from tests.support.errors import exit_message
 
 SHORT = ("--trainer.limit_train_batches=1", "--epochs_scale=0.5")
 """3 stages of one epoch with one step."""
@@ -47,14 +48,6 @@ def fail(config: Path, epoch: int, *args: str) -> None:
     """Stop a run in the validation of an epoch: the epochs before it have checkpoints."""
     with pytest.raises(RuntimeError, match="stopped by the test"):
         fit(config, *args, f"--trainer.callbacks+={SUPPORT}.FailAt", f"--trainer.callbacks.epoch={epoch}")
-
-
-def refused(args: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main(list(args))
-    assert stop.value.code == 2
-    return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("dasc"))
 
 
 def run_files(number: int = 0) -> dict[str, bytes]:
@@ -146,8 +139,8 @@ def test_a_csv_logger_is_not_given_the_files_of_another_run(tiny: Path, capsys: 
     path = Path("logs", "csv", "version_3", "metrics.csv")
     before = path.read_bytes()
     said = "CSVLogger would delete metrics.csv of an earlier run in logs/csv/version_3: omit its version"
-    assert said in refused(["fit", "--config", str(tiny), *SHORT, logger], capsys)
-    assert said in refused(["test", "--config", str(tiny), logger, "--ckpt_path=best"], capsys)
+    assert said in exit_message(["fit", "--config", str(tiny), *SHORT, logger], capsys)
+    assert said in exit_message(["test", "--config", str(tiny), logger, "--ckpt_path=best"], capsys)
     assert path.read_bytes() == before
     assert [path.name for path in Path("lightning_logs").iterdir()] == ["version_0"]
 
@@ -192,7 +185,7 @@ def test_a_run_that_is_refused_in_setup_leaves_no_folder(
     logger: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["fit", "--config", str(tiny), *LOGGERS[logger], f"--trainer.callbacks={SUPPORT}.FailInSetup"]
-    assert "refused by the test" in refused(arguments, capsys)
+    assert "refused by the test" in exit_message(arguments, capsys)
     assert not list(tmp_path.glob("**/version_*"))
     assert not (tmp_path / "lightning_logs").exists()
 
@@ -225,7 +218,7 @@ def test_a_model_checkpoint_must_not_replace_checkpoints_of_dasc(
     settings: str, name: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     callback = f"--trainer.callbacks=[{{class_path: ModelCheckpoint, init_args: {{{settings}}}}}]"
-    said = refused(["fit", "--config", str(tiny), *SHORT, callback], capsys)
+    said = exit_message(["fit", "--config", str(tiny), *SHORT, callback], capsys)
     assert f"ModelCheckpoint would replace checkpoints/{name}.ckpt" in said
     assert not list(tmp_path.iterdir())
     elsewhere = callback.replace("init_args: {", "init_args: {dirpath: elsewhere, ")
@@ -251,7 +244,9 @@ def test_a_checkpoint_that_is_as_far_as_the_last_one_continues_in_its_folder(tin
 def test_weights_alone_are_refused_in_one_sentence(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tiny, "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {save_weights_only: true}}]")
     (path,) = Path("lightning_logs/version_0/checkpoints").glob("epoch=*")
-    assert "has no optimizer state" in refused(["fit", "--config", str(tiny), *SHORT, f"--ckpt_path={path}"], capsys)
+    assert "has no optimizer state" in exit_message(
+        ["fit", "--config", str(tiny), *SHORT, f"--ckpt_path={path}"], capsys
+    )
 
 
 CURRENT: dict[str, Any] = {"network": {}, "data": {}, "recipe": {}, "trainer": {}, "seed": 0}

@@ -13,8 +13,8 @@ from dasc import checkpoint
 from dasc.cli import main
 from dasc.config import ConfigReader
 from dasc.data import ImageData
+from tests.support.errors import exit_message
 from tests.support.files import make_folder, noise, save
-from tests.test_run_folders import refused
 
 BEST = "lightning_logs/version_0/checkpoints/best.ckpt"
 SCORING = ("validate", "test", "predict")
@@ -83,7 +83,7 @@ def test_the_image_size_is_that_of_the_checkpoint(
     fit("--data.image_size=8", parts=("train", "val", "test"))
     words = [command, "--config", "config.yaml", "--ckpt_path=best"]
     main(words)
-    assert refused([*words, "--data.image_size=16"], capsys) == (
+    assert exit_message([*words, "--data.image_size=16"], capsys) == (
         f"dasc {command}: data.image_size must be 8, the image size of the checkpoint, got 16: leave it out"
     )
 
@@ -114,7 +114,7 @@ def test_other_class_names_are_named(
     fit(parts=("train", "val", "test"))
     for part in ("train", "val", "test"):
         Path("pets", part, "cat").rename(Path("pets", part, "zebra"))
-    said = refused([command, "--config", "config.yaml", f"--ckpt_path={BEST}"], capsys)
+    said = exit_message([command, "--config", "config.yaml", f"--ckpt_path={BEST}"], capsys)
     assert said == (
         f"dasc {command}: pets/train has a class 'zebra' that is not one of the 2 classes of the checkpoint, or of "
         "data.class_names (cat, dog): rename or remove it"
@@ -128,7 +128,7 @@ def test_a_run_is_not_continued_with_other_class_names(
     for part in ("train", "test"):
         Path("pets", part, "cat").rename(Path("pets", part, "zebra"))
     longer = ["fit", "--config", "config.yaml", "--stages=[{epochs: 1}, {epochs: 1}]"]
-    said = refused([*longer, f"--ckpt_path={BEST}"], capsys)
+    said = exit_message([*longer, f"--ckpt_path={BEST}"], capsys)
     assert "the classes differ: the data have 'zebra', which it does not know and the data lack its 'cat'" in said
     main([*longer, "--ckpt_path=last"])
     assert "the classes differ" in capsys.readouterr().out
@@ -138,9 +138,9 @@ def test_a_run_is_not_continued_with_other_class_names(
 def test_class_names_in_another_order_are_named(fit: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     fit()
     other = ["--data.class_names=[dog, cat]", "--config", "config.yaml"]
-    said = refused(["test", *other, f"--ckpt_path={BEST}"], capsys)
+    said = exit_message(["test", *other, f"--ckpt_path={BEST}"], capsys)
     assert "class 0 is 'cat' there and 'dog' in the data" in said
-    said = refused(["fit", *other, "--stages=[{epochs: 2}]", f"--ckpt_path={BEST}"], capsys)
+    said = exit_message(["fit", *other, "--stages=[{epochs: 2}]", f"--ckpt_path={BEST}"], capsys)
     assert "class 0 is 'cat' there and 'dog' in the data" in said
 
 
@@ -151,11 +151,11 @@ def test_a_run_on_other_data_is_named_or_skipped(
     fit()
     make_folder(Path("other"), {part: {"cat": 20, "dog": 20} for part in ("train", "test")})
     words = ["test", "--config", "config.yaml", f"--ckpt_path={name}", "--data.root=other"]
-    assert "version_0 does not fit, data.root is other, recorded is pets" in refused(words, capsys)
+    assert "version_0 does not fit, data.root is other, recorded is pets" in exit_message(words, capsys)
     digits = [*words, "--data.dataset=digits"]
-    assert "version_0 does not fit, data.dataset is digits, recorded is folder" in refused(digits, capsys)
+    assert "version_0 does not fit, data.dataset is digits, recorded is folder" in exit_message(digits, capsys)
     deeper = [*words, "--model.network.depth=14"]
-    assert "version_0 does not fit, model.network is" in refused(deeper, capsys)
+    assert "version_0 does not fit, model.network is" in exit_message(deeper, capsys)
     fit("--data.root=other")
     capsys.readouterr()
     main(["test", "--config", "config.yaml", f"--ckpt_path={name}"])
@@ -176,7 +176,7 @@ def test_the_checkpoint_before_a_damaged_last_is_used(
     assert f"{last} is damaged: {last.with_name('best.ckpt')} is used instead" in capsys.readouterr().out
     for path in last.parent.glob("*.ckpt"):
         path.write_bytes(path.read_bytes()[:-2000])
-    assert f"{last} " in refused([command, "--config", "config.yaml", "--ckpt_path=last"], capsys)
+    assert f"{last} " in exit_message([command, "--config", "config.yaml", "--ckpt_path=last"], capsys)
 
 
 def test_images_of_a_split_that_were_trained_on_are_refused(
@@ -188,7 +188,7 @@ def test_images_of_a_split_that_were_trained_on_are_refused(
     main(["validate", *words])
     data = {seed: ImageData("folder", "pets", split_seed=seed).source.read() for seed in (0, 1)}
     overlap = set(data[1]["val"].names()) & set(data[0]["train"].names())  # type: ignore[union-attr]
-    said = refused(["validate", *words, "--data.split_seed=1"], capsys)
+    said = exit_message(["validate", *words, "--data.split_seed=1"], capsys)
     assert f"{len(overlap)} of the {len(data[1]['val'].targets)} val images were, or may have been, training" in said
     main(["validate", *words, "--data.split_seed=1", "--allow_training_images"])
     main(["test", *words, "--data.split_seed=1"])  # the test images are the same
@@ -201,7 +201,7 @@ def test_a_test_part_is_refused_that_was_not_split_off_in_training(
     fit(parts=("train", "test"))
     shutil.rmtree("pets/test")
     count = len(ImageData("folder", "pets").source.read()["test"].targets)
-    said = refused(["test", "--config", "config.yaml", "--ckpt_path=best"], capsys)
+    said = exit_message(["test", "--config", "config.yaml", "--ckpt_path=best"], capsys)
     # by the rule of the run, what is now in test was in train or in val
     assert said.startswith("dasc test: ")
     assert f"of the {count} test images were, or may have been, training images" in said
@@ -227,7 +227,7 @@ def test_files_that_were_moved_from_train_to_test_are_refused(
         target.parent.mkdir(parents=True, exist_ok=True)
         Path("pets/train", name).rename(target)
     trained = len(sets["train"].names()[::4])  # type: ignore[union-attr]
-    said = refused(["test", "--config", "config.yaml", "--ckpt_path=best"], capsys)
+    said = exit_message(["test", "--config", "config.yaml", "--ckpt_path=best"], capsys)
     assert f"{trained} of the {len(moved)} test images were, or may have been, training images" in said
 
 
@@ -245,7 +245,7 @@ def test_arrays_of_another_split_are_refused(
     main(["fit", "--config", str(tiny), "--stages=[{epochs: 1}]"])
     words = ["--config", str(tiny), "--ckpt_path=best", "--data.split_seed=1"]
     main(["test", *words])
-    said = refused(["validate", *words], capsys)
+    said = exit_message(["validate", *words], capsys)
     assert "of the 288 val images were, or may have been, training images of the checkpoint (by index: " in said
     main(["validate", *words, "--allow_training_images"])
     main(["validate", *words[:-1], "--data.train_size=200"])  # the val images are those of the run
@@ -267,7 +267,7 @@ def test_a_run_is_not_continued_on_other_images(fit: Callable[..., None], capsys
     make_folder(Path("pets"), {"train": {"cat": 34, "dog": 30}})
     before, now = (checkpoint.read(BEST)["dasc"]["split"]["images"], ImageData("folder", "pets").counts()["train"])
     words = ["fit", "--config", "config.yaml", "--stages=[{epochs: 1}, {epochs: 1}]", f"--ckpt_path={BEST}"]
-    assert f"the {now} training images are others than the {before} recorded ones" in refused(words, capsys)
+    assert f"the {now} training images are others than the {before} recorded ones" in exit_message(words, capsys)
 
 
 def test_fit_and_validate_leave_broken_test_images_alone(fit: Callable[..., None]) -> None:
@@ -283,9 +283,9 @@ def test_predict_without_any_images_is_a_sentence(fit: Callable[..., None], caps
     shutil.rmtree("pets/test")
     shutil.rmtree("pets/train")
     words = ["--config", "config.yaml", "--ckpt_path=best"]
-    assert "there is no folder pets/test" in refused(["predict", *words], capsys)
+    assert "there is no folder pets/test" in exit_message(["predict", *words], capsys)
     make_folder(Path("pets"), {"val": {"cat": 3, "dog": 3}})
-    assert refused(["test", *words], capsys) == (
+    assert exit_message(["test", *words], capsys) == (
         "dasc test: there are no test images under pets: put them into class folders in test/"
     )
     main(["validate", *words])

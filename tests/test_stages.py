@@ -8,6 +8,7 @@ import pytest
 
 from dasc.errors import UserError
 from dasc.stages import Constant, Magnitude, Stage, Stages, lr_at, lr_factor
+from tests.support.errors import user_error
 
 TABLE: list[dict[str, Any]] = [
     {"epochs": 3, "magnitude": [14, 4], "auxiliary": 2, "lr": 0.4},
@@ -15,12 +16,6 @@ TABLE: list[dict[str, Any]] = [
     {"epochs": 5, "sparsity": 0.2, "magnitude": "random"},
     {"epochs": 2, "sparsity": 0.6},
 ]
-
-
-def refusal(rows: Any) -> str:
-    with pytest.raises(UserError) as error:
-        Stages.parse(rows)
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +242,9 @@ MAGNITUDES = "write 0..30, random, [a, b] or none"
 )
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_wrong_row_is_refused_in_one_sentence_that_names_the_stage(row: Any, sentence: str, number: int) -> None:
-    assert refusal([*[{"epochs": 2}] * (number - 1), row, {"epochs": 2}]) == f"stage {number}: {sentence}"
+    assert (
+        user_error(Stages.parse, [*[{"epochs": 2}] * (number - 1), row, {"epochs": 2}]) == f"stage {number}: {sentence}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,7 +269,7 @@ def test_a_wrong_row_is_refused_in_one_sentence_that_names_the_stage(row: Any, s
     ],
 )
 def test_a_wrong_table_is_refused_in_one_sentence(rows: Any, sentence: str) -> None:
-    assert refusal(rows) == sentence
+    assert user_error(Stages.parse, rows) == sentence
 
 
 def test_beyond_its_ends_a_line_keeps_its_ends() -> None:

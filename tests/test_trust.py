@@ -17,7 +17,7 @@ from dasc.errors import UserError
 from dasc.modules import Classifier, InitFrom, Teacher, load_teacher, start_from
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
-from tests.test_run_folders import refused
+from tests.support.errors import exit_message
 
 SOURCE = """\
 from pathlib import Path
@@ -97,9 +97,9 @@ def test_the_commands_import_what_trust_names(
 ) -> None:
     top = class_path.partition(".")[0]
     words = ["plan", "--config", str(tiny), "--init_from.path", str(path)]
-    assert f"names the network class {class_path}; to import it, add --trust {top}" in refused(words, capsys)
+    assert f"names the network class {class_path}; to import it, add --trust {top}" in exit_message(words, capsys)
     words = ["teacher-report", "--config", str(tiny), "--teachers", str(path)]
-    assert f"names the network class {class_path}; to import it, add --trust {top}" in refused(words, capsys)
+    assert f"names the network class {class_path}; to import it, add --trust {top}" in exit_message(words, capsys)
     assert not Path("imported").exists()
     main(["plan", "--config", str(tiny), "--init_from.path", str(path), "--trust", "x", "--trust", top])
     assert Path("imported").exists()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dasc.cli import main
+from tests.support.errors import exit_message
 from tests.support.files import make_folder, truncate
 
 TABLE = "--stages=[{epochs: 1}, {%s}]"
@@ -119,17 +120,8 @@ def test_a_mistake_about_a_teacher_is_one_sentence(
     torch.save({"a": torch.zeros(9)}, tmp_path / "foreign.ckpt")
     (tmp_path / "truncated.ckpt").write_bytes((tmp_path / "foreign.ckpt").read_bytes()[:300])
     make_folder(tmp_path / "two", {"train": {"cat": 20, "dog": 20}})
-    assert said in sentence(["fit", "--config", str(distilling), *re.split(" (?=--)", wrong)], capsys)
+    assert said in exit_message(["fit", "--config", str(distilling), *re.split(" (?=--)", wrong)], capsys)
     assert not (tmp_path / "lightning_logs").exists()
-
-
-def sentence(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(args)
-    assert stop.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dasc")]
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 @pytest.mark.parametrize(("wrong", "parts"), [(case[0], case[1:]) for case in CASES.values()], ids=list(CASES))
@@ -142,7 +134,7 @@ def test_a_mistake_is_one_sentence(
     make_folder(tmp_path / "strange", {"train": {"cat": 2, "dog": 2}, "val": {"cat": 1, "emu": 1}})
     make_folder(tmp_path / "broken", {"train": {"cat": 20, "dog": 20}})
     truncate(tmp_path / "broken" / "train" / "cat" / "002.png")
-    said = sentence(["fit", "--config", str(tiny), *re.split(" (?=--)", wrong)], capsys)
+    said = exit_message(["fit", "--config", str(tiny), *re.split(" (?=--)", wrong)], capsys)
     assert said.startswith("dasc fit: ")
     assert all(part in said for part in parts), said
     assert not (tmp_path / "lightning_logs").exists()
@@ -150,16 +142,16 @@ def test_a_mistake_is_one_sentence(
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_evaluation_asks_for_a_checkpoint(command: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--ckpt_path is missing" in sentence([command, "--config", str(tiny)], capsys)
-    assert "has a checkpoint 'best'" in sentence([command, "--config", str(tiny), "--ckpt_path=best"], capsys)
+    assert "--ckpt_path is missing" in exit_message([command, "--config", str(tiny)], capsys)
+    assert "has a checkpoint 'best'" in exit_message([command, "--config", str(tiny), "--ckpt_path=best"], capsys)
 
 
 def test_a_fit_without_a_table_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "stages is missing" in sentence(["fit"], capsys)
+    assert "stages is missing" in exit_message(["fit"], capsys)
 
 
 def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    said = sentence(["prune"], capsys)
+    said = exit_message(["prune"], capsys)
     assert said.startswith("dasc: ")
     assert all(name in said for name in ("fit", "validate", "test", "predict"))
 
@@ -179,7 +171,7 @@ def test_a_continued_run_must_be_the_recorded_one(
         "--epochs_scale=1.0": "row 1 of stages is",
     }
     for change, said in changes.items():
-        assert said in sentence([*base, f"--ckpt_path={path}", change], capsys)
+        assert said in exit_message([*base, f"--ckpt_path={path}", change], capsys)
     assert not (tmp_path / "lightning_logs" / "version_1").exists()
 
 
@@ -189,4 +181,4 @@ def test_a_checkpoint_of_another_network_cannot_be_tested(
     main(["fit", "--config", str(tiny), "--epochs_scale=0.5", "--trainer.limit_train_batches=1"])
     path = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt"
     command = ["test", "--config", str(tiny), f"--ckpt_path={path}", "--model.network.depth=14"]
-    assert "of another network" in sentence(command, capsys)
+    assert "of another network" in exit_message(command, capsys)

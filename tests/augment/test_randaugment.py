@@ -1,27 +1,13 @@
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 
 from dasc.augment import OPERATIONS, Draws, RandAugment, draw
 from dasc.augment.operations import BINS
 from dasc.stages import Magnitude
+from tests.support.augmentation import reference
 
 NUMBER = {operation.name: number for number, operation in enumerate(OPERATIONS)}
-
-TORCHVISION = v2.RandAugment()
-
-
-def reference(image: Tensor, name: str, bin_: int, negative: bool) -> Tensor:
-    magnitudes, signed = TORCHVISION._AUGMENTATION_SPACE[name]
-    table = magnitudes(BINS, *image.shape[-2:])
-    value = 0.0 if table is None else float(table[bin_])
-    if signed and negative:
-        value *= -1
-    result: Tensor = TORCHVISION._apply_image_or_video_transform(
-        image, name, value, InterpolationMode.NEAREST, {"others": None}
-    )
-    return result
 
 
 def pictures(height: int, width: int) -> Tensor:

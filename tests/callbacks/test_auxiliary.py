@@ -142,8 +142,9 @@ def zero_weights(network: nn.Module) -> int:
     return sum(int((layer.weight == 0).sum()) for layer in layers)
 
 
-def zeros_by_torch(network: nn.Module, sparsity: float, scope: Scope) -> int:
-    layers = [m for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear) and "layer1" not in name]
+def zeros_by_torch(network: nn.Module, sparsity: float, scope: Scope, all_layers: bool = False) -> int:
+    kept = [name for name, _ in network.named_modules() if all_layers or "layer1" not in name]
+    layers = [m for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear) and name in kept]
     if scope == "layer":
         for layer in layers:
             prune.l1_unstructured(layer, "weight", amount=sparsity)
@@ -173,13 +174,39 @@ def test_a_table_of_equal_rows_trains_as_if_nobody_dropped() -> None:
     assert all(torch.equal(value, ends[1][key]) for key, value in ends[0].items())
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2}])
-def test_a_drop_goes_with_other_settings(settings: dict[str, Any]) -> None:
-    stages = Stages.parse(TABLE)
+class Gradients(Callback):
+    """Counts the parameters that have a gradient in each optimizer step, and those of the network."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.seen.append((len(held), len(list(pl_module.parameters()))))
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"), [({"precision": "bf16-mixed"}, [2, 2, 2, 2, 2]), ({"accumulate_grad_batches": 2}, [1] * 5)]
+)
+def test_a_drop_in_mixed_precision_or_with_accumulated_gradients_keeps_what_stays(
+    settings: dict[str, Any], steps: list[int]
+) -> None:
+    rows = [{"epochs": 2, "auxiliary": 3}, {"epochs": 1, "auxiliary": 1}, {"epochs": 2, "sparsity": 0.5}]
+    stages, before, after, gradients = Stages.parse(rows), Watch(), Watch(), Gradients()
     module = PrunedClassifier(network(), stages)
-    fit(module, DropAuxiliaryLayers(stages), L1Pruning(stages), **settings)
-    assert auxiliary_blocks(module.network) == 0
-    assert all(bool(p.isfinite().all()) for p in module.parameters())
+    fit(module, before, DropAuxiliaryLayers(stages), after, L1Pruning(stages), gradients, **settings)
+    for epoch, dropped in ((2, 2), (3, 1)):
+        names = after.parameters[epoch].keys()
+        assert len(before.parameters[epoch]) - len(names) == dropped * 6
+        assert all(torch.equal(before.parameters[epoch][name], after.parameters[epoch][name]) for name in names)
+        assert after.momentum[epoch].keys() == names
+        assert all(torch.equal(before.momentum[epoch][name], after.momentum[epoch][name]) for name in names)
+        assert after.held[epoch] == len(names)
+    counts = [len(parameters) for parameters in after.parameters]
+    assert gradients.seen == [(count, count) for count, times in zip(counts, steps, strict=True) for _ in range(times)]
+    trained = dict(module.named_parameters())
+    assert all(not torch.equal(value, trained[name]) for name, value in after.parameters[4].items())
+    assert zero_weights(module.network) == zeros_by_torch(module.network, 0.5, "layer", all_layers=True)
 
 
 def test_pruned_weights_do_not_return_where_blocks_with_less_sparsity_are_dropped() -> None:

@@ -7,6 +7,7 @@ from dasc.callbacks import WeightEMA
 from dasc.callbacks.refused import REFUSED, check_callbacks
 from dasc.cli import main
 from dasc.errors import UserError
+from tests.support.errors import exit_message
 
 CASES = {
     "WeightAveraging": ("", "use WeightEMA, which keeps masks and restarts at stage boundaries"),
@@ -16,22 +17,13 @@ CASES = {
 }
 
 
-def said(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(args)
-    assert stop.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dasc")]
-    assert len(lines) == 1, lines
-    return lines[0]
-
-
 @pytest.mark.parametrize("command", ["fit", "plan"])
 @pytest.mark.parametrize(("name", "option", "reason"), [(k, *v) for k, v in CASES.items()], ids=list(CASES))
 def test_a_callback_of_lightning_is_refused_before_anything_is_written(
     name: str, option: str, reason: str, command: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [command, "--config", str(tiny), f"--trainer.callbacks+={name}", *option.split()]
-    sentence = said(given, capsys)
+    sentence = exit_message(given, capsys)
     assert sentence.startswith(f"dasc {command}: trainer.callbacks must not contain {name}: ")
     assert reason in sentence
     assert list(tmp_path.iterdir()) == []
@@ -42,9 +34,9 @@ def test_a_wrong_average_is_refused_before_anything_is_written(
     command: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [command, "--config", str(tiny), "--trainer.callbacks+=WeightEMA"]
-    sentence = said([*given, "--trainer.callbacks.decay=1"], capsys)
+    sentence = exit_message([*given, "--trainer.callbacks.decay=1"], capsys)
     assert sentence == f"dasc {command}: decay must be > 0 and < 1, got 1.0"
-    twice = said([*given, "--trainer.callbacks+=WeightEMA"], capsys)
+    twice = exit_message([*given, "--trainer.callbacks+=WeightEMA"], capsys)
     assert twice == f"dasc {command}: trainer.callbacks must have at most one WeightEMA, got 2"
     assert list(tmp_path.iterdir()) == []
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from dasc.callbacks import L1Pruning
 from dasc.data import ImageData
-from dasc.errors import UserError
 from dasc.modules import Classifier, InitFrom, PrunedClassifier, start_from
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
+from tests.support.errors import user_error
 from tests.support.training import bare_trainer
 
 
@@ -120,19 +120,13 @@ def test_a_new_head_is_the_fresh_one_and_all_below_is_loaded(dense: Saved, num_c
     assert not torch.equal(dense.weights["conv1.weight"], fresh["conv1.weight"])
 
 
-def refused(module: Classifier, source: InitFrom) -> str:
-    with pytest.raises(UserError) as raised:
-        start_from(module, source)
-    return str(raised.value)
-
-
 @pytest.mark.parametrize(
     ("settings", "differs"), [({"depth": 14}, "layer1.1.bn1.bias"), ({"num_classes": 7}, "fc.bias")]
 )
 def test_weights_of_another_network_are_refused_with_what_differs(
     dense: Saved, settings: dict[str, Any], differs: str
 ) -> None:
-    message = refused(Classifier(network(**settings), stages(0.0)), InitFrom(dense.path))
+    message = user_error(start_from, Classifier(network(**settings), stages(0.0)), InitFrom(dense.path))
     assert message.startswith(f"{dense.path} has another network than this run ({differs} differs; it is ")
     assert "'depth': 8" in message
     assert "set model.network to it, or init_from.head to new" in message
@@ -140,27 +134,29 @@ def test_weights_of_another_network_are_refused_with_what_differs(
 
 @pytest.mark.parametrize("load", ["masks", "both"])
 def test_masks_for_a_module_without_masks_are_refused(pruned: Saved, load: Literal["masks", "both"]) -> None:
-    message = refused(Classifier(network(), stages(0.0)), InitFrom(pruned.path, load))
+    message = user_error(start_from, Classifier(network(), stages(0.0)), InitFrom(pruned.path, load))
     assert message == "init_from loads masks, but Classifier has none: set model to PrunedClassifier"
 
 
 @pytest.mark.parametrize(("settings", "skip"), [({"depth": 14}, None), ({"num_classes": 7}, None), ({}, ["conv1"])])
 def test_masks_of_other_layers_are_refused(pruned: Saved, settings: dict[str, Any], skip: list[str] | None) -> None:
-    message = refused(PrunedClassifier(network(**settings), stages(0.5), skip=skip), InitFrom(pruned.path, "masks"))
+    message = user_error(
+        start_from, PrunedClassifier(network(**settings), stages(0.5), skip=skip), InitFrom(pruned.path, "masks")
+    )
     assert f"the masks in {pruned.path} are of other layers than this run prunes" in message
 
 
 def test_a_checkpoint_without_masks_has_none_to_load(dense: Saved) -> None:
-    message = refused(PrunedClassifier(network(), stages(0.5)), InitFrom(dense.path, "masks"))
+    message = user_error(start_from, PrunedClassifier(network(), stages(0.5)), InitFrom(dense.path, "masks"))
     assert f"the masks in {dense.path}" in message or "no masks" in message
 
 
 def test_masks_sparser_than_the_first_row_are_refused_with_both_numbers(pruned: Saved) -> None:
-    message = refused(PrunedClassifier(network(), stages(0.2)), InitFrom(pruned.path, "masks"))
+    message = user_error(start_from, PrunedClassifier(network(), stages(0.2)), InitFrom(pruned.path, "masks"))
     assert "have sparsity 0.5000, the first row of stages only 0.2: " in message
     assert "write at least that" in message
 
 
 def test_a_missing_file_is_named() -> None:
-    message = refused(Classifier(network(), stages(0.0)), InitFrom("nowhere/last.ckpt"))
+    message = user_error(start_from, Classifier(network(), stages(0.0)), InitFrom("nowhere/last.ckpt"))
     assert message == "there is no checkpoint nowhere/last.ckpt: check the path"

@@ -11,9 +11,9 @@ from torchvision import models
 
 from dasc.checkpoint import FORMAT
 from dasc.data import ImageData
-from dasc.errors import UserError
 from dasc.modules import Teacher, load_teacher
 from dasc.networks import CifarResNet, describe_network, set_auxiliary_blocks
+from tests.support.errors import user_error
 from tests.support.files import make_folder
 
 RESNET8: dict[str, Any] = {"network": "CifarResNet", "network_args": {"depth": 8}}
@@ -143,14 +143,8 @@ def test_a_lost_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
 
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", fail)
     source = Teacher(weights="ResNet18_Weights.IMAGENET1K_V1")
-    said = sentence(source, ImageData("imagenet", root=str(tmp_path), image_size=32))
+    said = user_error(load_teacher, source, ImageData("imagenet", root=str(tmp_path), image_size=32))
     assert said.startswith("the weights ResNet18_Weights.IMAGENET1K_V1 cannot be downloaded")
-
-
-def sentence(source: Teacher, data: ImageData | None = None) -> str:
-    with pytest.raises(UserError) as raised:
-        load_teacher(source, data or ImageData())
-    return str(raised.value)
 
 
 def test_what_is_wrong_with_a_teacher_is_one_sentence(tmp_path: Path) -> None:
@@ -193,16 +187,16 @@ def test_what_is_wrong_with_a_teacher_is_one_sentence(tmp_path: Path) -> None:
         (Teacher(weights="ResNet18_Weights.IMAGENET1K_V3"), "did you mean ResNet18_Weights.IMAGENET1K_V1"),
     ]
     for source, said in cases:
-        assert said in sentence(source), source
+        assert said in user_error(load_teacher, source, ImageData()), source
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     swapped = list("1023456789")
     path = write_checkpoint(tmp_path / "a.ckpt", classes=swapped)
-    assert "class 0 of the teacher" in sentence(Teacher(path=str(path)))
-    assert "is '1', of the data '0': use a teacher of the same classes in the same order" in sentence(
-        Teacher(path=str(path))
+    assert "class 0 of the teacher" in user_error(load_teacher, Teacher(path=str(path)), ImageData())
+    assert "is '1', of the data '0': use a teacher of the same classes in the same order" in user_error(
+        load_teacher, Teacher(path=str(path)), ImageData()
     )
     make_folder(tmp_path / "pets", {"train": {"cat": 2, "dog": 2}})
-    said = sentence(Teacher(path=str(path)), ImageData("folder", root=str(tmp_path / "pets")))
+    said = user_error(load_teacher, Teacher(path=str(path)), ImageData("folder", root=str(tmp_path / "pets")))
     assert "has 10 classes, the data 2" in said

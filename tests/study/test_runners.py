@@ -1,59 +1,46 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dasc.study import runners
-from dasc.study.runners import LocalRunner, threads_of, visible_gpus
+from dasc.study.runners import threads_of, visible_gpus
 from dasc.study.work import Order, outcome
+from tests.support.command import dasc
 
 
-class Done:
-    """A process that has done what it was made for, and remembers its order."""
-
-    orders: list[Order] = []  # noqa: RUF012 - emptied by each test
-    exitcode = 0
-
-    def __init__(self, target: Any, args: tuple[Order]) -> None:
-        self._order = args[0]
-
-    def start(self) -> None:
-        self.orders.append(self._order)
-        self._order.folder.mkdir()
-        (self._order.folder / "result.json").write_text("{}")
-
-    def join(self) -> None: ...
-
-
-@pytest.fixture
-def orders(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
-    monkeypatch.setattr(runners, "context", lambda: type("Context", (), {"Process": Done}))
-    Done.orders = []
-    return Done.orders
-
-
-def carry_out(runner: LocalRunner, count: int) -> None:
-    for number in range(count):
-        assert runner.submit(Order(folder=Path(str(number)), rows=1)).result() is None
-    runner.stop()
+def records(tiny: Path, folder: Path, runs: int, jobs: int, exclusive: bool) -> list[dict[str, Any]]:
+    """Run a study of `runs` trainings of one step, and return what each recorded."""
+    config = yaml.safe_load(tiny.read_text())
+    record = {"class_path": "recording.Record", "init_args": {"folder": str(folder), "exclusive": exclusive}}
+    config["trainer"] |= {"limit_train_batches": 1, "limit_val_batches": 1, "callbacks": [record]}
+    config["stages"] = [{"epochs": 1}]
+    (folder / "one.yaml").write_text(yaml.safe_dump(config))
+    study = {"name": "x", "configs": ["one.yaml"], "axes": {"seed": {"seed_everything": list(range(runs))}}}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    done = dasc("study", "run", "study.yaml", "--results", "out", "--jobs", jobs, threads=3)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(path.read_text()) for path in folder.glob("*.json")]
 
 
 @pytest.mark.parametrize(
-    ("visible", "jobs", "seen"),
+    ("visible", "jobs", "runs", "seen"),
     [
-        ("0,1", 2, {"0", "1"}),
-        ("GPU-a,GPU-b,GPU-c", 2, {"GPU-a", "GPU-b"}),
-        ("5", 3, {"5"}),
-        ("0,1", 1, {None}),  # alone it may take all
-        ("", 2, {None}),
+        ("GPU-a,GPU-b,GPU-c", 2, 3, {"GPU-a", "GPU-b"}),
+        ("0,1", 1, 1, {"0,1"}),  # alone it may take all
+        ("5", 2, 2, {"5"}),
     ],
 )
-def test_trainings_side_by_side_share_the_gpus(
-    visible: str, jobs: int, seen: set[str | None], orders: list[Order], monkeypatch: pytest.MonkeyPatch
+def test_trainings_side_by_side_share_the_gpus_and_have_their_threads(
+    visible: str, jobs: int, runs: int, seen: set[str], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    carry_out(LocalRunner(jobs), 6)
-    assert {order.devices for order in orders} == seen
+    found = records(tiny, tmp_path, runs, jobs, exclusive=len(seen) == jobs)
+    assert len(found) == runs
+    assert {record["gpus"] for record in found} == seen
+    assert {record["threads"] for record in found} == {3}
 
 
 def test_the_gpus_are_those_of_the_machine_where_none_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,12 +49,10 @@ def test_the_gpus_are_those_of_the_machine_where_none_are_named(monkeypatch: pyt
     assert visible_gpus() == ["0", "1", "2"]
 
 
-def test_trainings_share_the_cores(orders: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(runners, "cores", lambda: 8)
     assert [threads_of(jobs) for jobs in (1, 2, 3, 16)] == [8, 4, 2, 1]
-    carry_out(LocalRunner(4), 1)
-    assert orders[0].threads == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads_of(2) == 3
 

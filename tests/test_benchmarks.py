@@ -1,0 +1,45 @@
+"""The benchmarks of the GPU, on the CPU with little work."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SCRIPT), *args]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_the_table_has_a_number_of_dasc_one_of_a_peer_or_bound_and_their_ratio() -> None:
+    done = run("--device=cpu", "--quick", "--output=table.md")
+    assert done.returncode == 0, done.stderr
+    table = Path("table.md").read_text()
+    assert done.stdout.endswith(table)
+    device, _, *lines = table.splitlines()
+    assert device.startswith("Device: CPU; ")
+    assert all(f"{package} {version(package)}" in device for package in ("dasc", "torch", "lightning"))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert [row[0].partition(",")[0] for row in rows] == [
+        *("RandAugment", "RandAugment", "dasc fit", "step"),
+    ]
+    for _, ours, other, ratio in rows:
+        one, two = (float(text.replace(",", "").split()[-1]) for text in (ours, other))
+        assert float(ratio) == pytest.approx(one / two, rel=0.2, abs=0.02)
+        assert re.fullmatch(r"\d+\.\d\d", ratio)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
+    done = run()
+    assert done.returncode == 1
+    assert done.stderr.strip() == "bench-gpu needs a CUDA GPU: torch.cuda.is_available() is False on this machine."
+    assert done.stdout == ""

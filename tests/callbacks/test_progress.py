@@ -9,10 +9,10 @@ import yaml
 from dasc.cli import main
 
 TEXTS = [
-    "Stage 1/3 | sparsity 0 | auxiliary 2 | M 14 | epoch 1/6",
-    "Stage 1/3 | sparsity 0 | auxiliary 2 | M 14 | epoch 2/6",
-    "Stage 2/3 | sparsity 0.3 | auxiliary 1 | M 12 | epoch 3/6",
-    "Stage 2/3 | sparsity 0.3 | auxiliary 1 | M 8 | epoch 4/6",
+    "Stage 1/3 | sparsity 0 | M 14 | auxiliary 2 | epoch 1/6",
+    "Stage 1/3 | sparsity 0 | M 14 | auxiliary 2 | epoch 2/6",
+    "Stage 2/3 | sparsity 0.3 | M 12 | auxiliary 1 | epoch 3/6",
+    "Stage 2/3 | sparsity 0.3 | M 8 | auxiliary 1 | epoch 4/6",
     "Stage 3/3 | sparsity 0.6 | M random | epoch 5/6",
     "Stage 3/3 | sparsity 0.6 | M random | epoch 6/6",
 ]

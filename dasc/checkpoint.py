@@ -4,7 +4,7 @@ A checkpoint is Lightning's, with `network.*` and `masks.*` in its `state_dict`,
 what the network is, its classes and normalisation, the table of stages, and what must be equal for a run to continue.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from dasc import checksum
 from dasc.classes import difference_of_classes
 from dasc.errors import UserError
 from dasc.networks import build_network
-from dasc.stages import at_boundary
+from dasc.stages.structure import restore_structure
 
 FORMAT = 2
 """Format of the checkpoints that are written. Format 1 had other random draws: its runs cannot be resumed."""
@@ -113,19 +113,6 @@ def load_network(path: str | Path, trust: Iterable[str] = ()) -> LoadedNetwork:
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit its own network ({str(error).splitlines()[0]})") from None
     return LoadedNetwork(network.eval(), _below("masks.", checkpoint["state_dict"]), checkpoint["dasc"])
-
-
-def structure_of(network: nn.Module) -> dict[str, Any]:
-    """Return, as plain data, the structure that columns of the table gave to a network."""
-    found = {column.name: column.observe(network) for column in at_boundary()}
-    return {name: structure for name, structure in found.items() if structure is not None}
-
-
-def restore_structure(network: nn.Module, recorded: Mapping[str, Any]) -> None:
-    """Give a network the structure that `structure_of` recorded under `dasc`."""
-    for column in at_boundary():
-        if column.name in recorded:
-            column.apply(network, recorded[column.name])
 
 
 def _check_trusted(path: str | Path, class_path: str, trust: Iterable[str]) -> None:

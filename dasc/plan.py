@@ -10,12 +10,12 @@ from rich.table import Table
 from torch import nn
 
 from dasc.callbacks.averaging import weights_of
-from dasc.checkpoint import structure_of
 from dasc.data import ImageData
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.networks import Count, count, describe_network, macs_per_weight, short
 from dasc.seeding import run_seed
 from dasc.stages import Stage, in_order
+from dasc.stages.structure import structure_of
 
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 """Settings of an optimizer that select an implementation, not another update."""

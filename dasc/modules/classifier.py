@@ -1,6 +1,5 @@
 """A classifier trained through a table of stages."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,17 +12,16 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from dasc import __version__, checkpoint
-from dasc.checkpoint import restore_structure, structure_of
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
 from dasc.metrics import MetricSet, hits
 from dasc.modules.means import EpochMeans
 from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, position, steps_per_epoch
+from dasc.modules.record import check_loads, describe_optimizer, describe_position, describe_run
 from dasc.modules.schedule import StageLR
-from dasc.networks import describe_network
 from dasc.seeding import Stream, mix, run_seed, seed_draws
-from dasc.stages import Stage, Stages, in_order
+from dasc.stages import Stages
+from dasc.stages.structure import restore_structure, structure_of, with_structure
 
 
 class Classifier(LightningModule):
@@ -60,8 +58,8 @@ class Classifier(LightningModule):
             raise UserError(f"label_smoothing is {label_smoothing}: write a number from 0 to below 1")
         if recalibrate < 0:
             raise UserError(f"recalibrate is {recalibrate}: write a number of batches, or 0 to leave BatchNorm alone")
-        self._check_table(stages)
-        self.network = _with_structure(network, stages[0])
+        stages.check_module(self)
+        self.network = with_structure(network, stages[0])
         self.stages = stages
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
@@ -80,14 +78,6 @@ class Classifier(LightningModule):
         """Names of the metrics that a test computes; None: all of the table."""
         self._test_metrics: MetricSet | None = None
         self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": _loss_metric()}, prefix="val/")
-
-    def _check_table(self, stages: Stages) -> None:
-        for column in in_order():
-            asked = [row[column.name] for row in stages if row[column.name] != column.default]
-            if asked and column.capability and not getattr(self, column.capability, False):
-                raise UserError(
-                    f"stages ask for {column.name} {asked[-1]}, but {type(self).__name__} {column.capability_error}"
-                )
 
     def trusted_modules(self) -> list[str]:
         """Return the modules of `trust` and the module of the network."""
@@ -235,11 +225,9 @@ class Classifier(LightningModule):
 
     def recipe(self) -> dict[str, Any]:
         """Return, as plain data, what about the training must be equal for a run to continue."""
-        optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
-        settings = {name: value for name, value in optimizer.defaults.items() if name not in ("foreach", "fused")}
         return {
             "module": type(self).__name__,
-            "optimizer": {"class": type(optimizer).__name__} | {k: _plain(v) for k, v in settings.items()},
+            "optimizer": describe_optimizer(self.optimizer),
             "label_smoothing": self.label_smoothing,
             "recalibrate": self.recalibrate,
             "averaging": self.averaging,
@@ -247,38 +235,13 @@ class Classifier(LightningModule):
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what a checkpoint keeps beside the weights."""
-        data = getattr(self._trainer, "datamodule", None)
-        return {
-            "format": checkpoint.FORMAT,
-            "version": __version__,
-            "network": describe_network(self.network),
-            "classes": list(data.class_names) if data else [],
-            "image_size": list(data.image_size) if data else [],
-            "mean": list(data.mean) if data else [],
-            "std": list(data.std) if data else [],
-            "data": data.describe() if data else {},
-            "root": data.root if data else "",
-            "split": data.source.record() if data else {},
-            "recipe": self.recipe(),
-            "trainer": trainer_settings(self._trainer),
-            "seed": run_seed(),
-            "stages": self.stages.dump(),
-        }
+        return describe_run(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network and what a continued run must share."""
         at = position(self.trainer)
-        performance = {
-            "precision": str(self.trainer.precision),
-            "compile": self.compile_network,
-            "processes": self.trainer.world_size,
-        }
-        state = {
-            "epoch": at.epoch,
-            "epochs_done": at.epoch + at.closed,
-            "stage": self.stages.stage_at(at.epoch),
-            "performance": performance,
-            "weights": "averaged" if "current_model_state" in checkpoint else "trained",
+        state = describe_position(self, at) | {
+            "weights": "averaged" if "current_model_state" in checkpoint else "trained"
         }
         if not at.closed:
             state["unfinished"] = at._asdict() | {
@@ -290,7 +253,7 @@ class Classifier(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is of this network and, to resume a run, of this run; restore its structure."""
         fitting = self.trainer.state.fn == TrainerFn.FITTING
-        self._check_loads(checkpoint, continues=fitting)
+        check_loads(self, checkpoint, continues=fitting)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageData):
             data.use(checkpoint["dasc"])
@@ -298,19 +261,6 @@ class Classifier(LightningModule):
         self.on_structure_change()
         if fitting and "unfinished" in checkpoint["dasc"]:
             self._resume_epoch(checkpoint, checkpoint["dasc"]["unfinished"])
-
-    def _check_loads(self, loaded: dict[str, Any], continues: bool) -> None:
-        if "dasc" not in loaded:
-            raise UserError("the checkpoint is not of a dasc run: use a file from its checkpoints/ folder")
-        if continues:
-            checkpoint.check_continues(loaded["dasc"], self.describe())
-            return
-        network = describe_network(self.network)
-        if loaded["dasc"]["network"] != network:
-            raise UserError(
-                f"the checkpoint is of another network: it has {loaded['dasc']['network']}, this run asks for "
-                f"{network}: set model.network to the checkpoint's"
-            )
 
     def _resume_epoch(self, checkpoint: dict[str, Any], unfinished: dict[str, Any]) -> None:
         """Resume within an epoch."""
@@ -335,46 +285,10 @@ class Classifier(LightningModule):
         self._means.load(state["means"], self.trainer.strategy.root_device)
 
 
-def _with_structure(network: nn.Module, row: Stage) -> nn.Module:
-    """Return a network in the structure of a stage: the network itself if it has it, otherwise a copy."""
-    changed = copy.deepcopy(network)
-    row.apply(changed)
-    return network if structure_of(changed) == structure_of(network) else changed
-
-
 def _loss_metric() -> MeanMetric:
     return MeanMetric(nan_strategy="disable")  # by default, NaN is left out of the mean
-
-
-def trainer_settings(trainer: Any) -> dict[str, Any]:
-    """Return, as plain data, the settings of a trainer that must be equal to resume a run.
-
-    Args:
-        trainer: Lightning's Trainer, or the part `trainer` of a config; None has the defaults.
-    """
-    limit, overfit = (getattr(trainer, name, None) for name in ("limit_train_batches", "overfit_batches"))
-    clip = getattr(trainer, "gradient_clip_val", None)
-    algorithm = getattr(trainer, "gradient_clip_algorithm", None) or "norm"
-    return {
-        "accumulate_grad_batches": getattr(trainer, "accumulate_grad_batches", None) or 1,
-        "gradient_clip_val": clip,
-        "gradient_clip_algorithm": None if clip is None else str(getattr(algorithm, "value", algorithm)),
-        "limit_train_batches": _batch_limit(overfit or (1.0 if limit is None else limit)),
-        "overfit_batches": _batch_limit(overfit or 0.0),
-    }
-
-
-def _batch_limit(limit: int | float) -> float | str:
-    """Return a limit so that 1 batch and the share 1.0 are not equal."""
-    return limit if isinstance(limit, float) else f"{limit} batches"
 
 
 def targets_of(batch: Batch) -> Tensor:
     """Return the classes (B,) of a batch, or the shares of the classes (B, num_classes) where it is mixed."""
     return batch.targets if batch.mixed_targets is None else batch.mixed_targets
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return value.item() if isinstance(value, Tensor) else value

@@ -169,6 +169,18 @@ class Stages:
         """Return the values of a column in all epochs."""
         return [self.value(name, epoch) for epoch in range(self.total_epochs)]
 
+    def check_module(self, module: object) -> None:
+        """Check that a module can apply all columns that the table uses.
+
+        Raises:
+            UserError: It cannot apply one.
+        """
+        for column in in_order():
+            used = [row[column.name] for row in self.rows if row[column.name] != column.default]
+            if used and column.capability and not getattr(module, column.capability, False):
+                kind = type(module).__name__
+                raise UserError(f"stages ask for {column.name} {used[-1]}, but {kind} {column.capability_error}")
+
     def changes_network_at(self, epoch: int) -> bool:
         """Return whether `epoch` is the first of a stage with another network than before.
 

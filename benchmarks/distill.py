@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from dasc.data import Batch, ImageData
-from dasc.modules import DistilledClassifier, Selection, Teacher
+from dasc.modules import DistilledClassifier, Selection, TeacherConfig
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
 
@@ -28,7 +28,7 @@ def student(depth: int, teacher_depth: int, views: int, folder: Path, device: st
     module = DistilledClassifier(
         CifarResNet(10, depth=depth),
         Stages.parse([{"epochs": 1, "magnitude": "random"}]),
-        Teacher(path=str(path), network="CifarResNet", network_args={"depth": teacher_depth}),
+        TeacherConfig(path=str(path), network="CifarResNet", network_args={"depth": teacher_depth}),
         selection="none" if views == 1 else Selection(views=views),
     )
     module.prepare(ImageData())

@@ -11,7 +11,7 @@ class UserError(Exception):
     """
 
 
-def one_of(what: str, given: str, names: Iterable[str]) -> str:
+def unknown_name(what: str, given: str, names: Iterable[str]) -> str:
     """Say that `given` is no known name, with the nearest one or, where none is near, all of them."""
     names = sorted(names)
     near = get_close_matches(given, names, n=3, cutoff=0.5)

@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from dasc.data import ImageData
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.modules import Classifier
 from dasc.pruning import Criterion
 from dasc.stopping import StoppedError
@@ -28,7 +28,7 @@ def sentence(error: BaseException) -> str | None:
         return None
     text = " ".join(str(chain[-1]).split())
     if unknown := re.search(r"Expected a dot import path string: (\S+)", text):
-        return one_of("class", unknown[1], _known_classes())
+        return unknown_name("class", unknown[1], _known_classes())
     return text
 
 

@@ -15,7 +15,7 @@ from dasc.callbacks.files import write_csv, write_whole
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.metrics import METRICS, VIEWS
-from dasc.modules import Teacher, load_teacher
+from dasc.modules import TeacherConfig, load_teacher
 from dasc.modules.teacher import SUFFIXES
 from dasc.scoring import ALLOW, run_test
 
@@ -50,7 +50,7 @@ def report(
             )
     for name in teachers:
         _check_fits(name, data, allow_training_images)
-    networks = {name: load_teacher(Teacher(path=name), data, trust).network for name in teachers}
+    networks = {name: load_teacher(TeacherConfig(path=name), data, trust).network for name in teachers}
     rows: list[Row] = [{"teacher": name} | run_test(trainer, network, data) for name, network in networks.items()]
     if not trainer.is_global_zero:
         return

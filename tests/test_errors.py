@@ -2,7 +2,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 
 NAMES = ["digits", "cifar10", "cifar100", "folder"]
 
@@ -20,12 +20,12 @@ NAMES = ["digits", "cifar10", "cifar100", "folder"]
 def test_an_unknown_name_is_answered_with_the_nearest_ones_or_with_all(
     given: str, sentence: str, names: Iterable[str]
 ) -> None:
-    assert one_of("data set", given, names) == sentence
-    assert one_of("data set", given, iter(names)) == sentence
+    assert unknown_name("data set", given, names) == sentence
+    assert unknown_name("data set", given, iter(names)) == sentence
 
 
 def test_at_most_three_near_names_are_given() -> None:
-    assert one_of("depth", "net", [f"net{k}" for k in range(9)]).count("net") == 1 + 3
+    assert unknown_name("depth", "net", [f"net{k}" for k in range(9)]).count("net") == 1 + 3
 
 
 def test_a_user_error_is_its_sentence_and_no_value_error_that_jsonargparse_would_bury() -> None:

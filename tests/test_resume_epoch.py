@@ -14,7 +14,7 @@ from dasc.callbacks import DropAuxiliaryLayers, L1Pruning, MagnitudeDecay, Stage
 from dasc.checkpoint import read
 from dasc.data import ImageData
 from dasc.errors import UserError
-from dasc.modules import DistilledClassifier, PrunedClassifier, Selection, Teacher
+from dasc.modules import DistilledClassifier, PrunedClassifier, Selection, TeacherConfig
 from dasc.networks import CifarResNet, TorchvisionNetwork
 from dasc.stages import Stages
 from tests.support.command import dasc
@@ -39,7 +39,7 @@ def module(kind: str, tmp_path: Path) -> PrunedClassifier:
         return PrunedClassifier(CifarResNet(10, depth=8), stages)
     torch.manual_seed(7)
     torch.save(CifarResNet(10, depth=8).state_dict(), tmp_path / "teacher.pt")
-    teacher = Teacher(path=str(tmp_path / "teacher.pt"), network="CifarResNet", network_args={"depth": 8})
+    teacher = TeacherConfig(path=str(tmp_path / "teacher.pt"), network="CifarResNet", network_args={"depth": 8})
     torch.manual_seed(0)
     return DistilledClassifier(CifarResNet(10, depth=8), stages, teacher, selection=Selection(views=2))
 

@@ -14,7 +14,7 @@ from dasc.cli import main
 from dasc.config import ConfigReader
 from dasc.data import ImageData
 from dasc.errors import UserError
-from dasc.modules import Classifier, InitFrom, Teacher, load_teacher, start_from
+from dasc.modules import Classifier, InitFrom, TeacherConfig, load_teacher, start_from
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
 from tests.support.errors import exit_message
@@ -69,7 +69,7 @@ def test_a_class_of_another_module_is_not_imported(path: Path, class_path: str) 
         lambda: checkpoint.load_network(path),
         lambda: checkpoint.load_network(path, ["evi", "evil.other"]),
         lambda: start_from(classifier(CifarResNet(10, depth=8)), InitFrom(str(path))),
-        lambda: load_teacher(Teacher(path=str(path)), ImageData()),
+        lambda: load_teacher(TeacherConfig(path=str(path)), ImageData()),
     ]
     top = class_path.partition(".")[0]
     for call in calls:
@@ -88,8 +88,8 @@ def test_a_class_of_a_trusted_module_is_imported(path: Path, class_path: str) ->
     module.trust = (top,)
     start_from(module, InitFrom(str(path)))
     start_from(classifier(network), InitFrom(str(path)))
-    load_teacher(Teacher(path=str(path)), ImageData(), [top])
-    load_teacher(Teacher(path=str(path), network=class_path), ImageData())
+    load_teacher(TeacherConfig(path=str(path)), ImageData(), [top])
+    load_teacher(TeacherConfig(path=str(path), network=class_path), ImageData())
 
 
 def test_the_commands_import_what_trust_names(

@@ -50,7 +50,7 @@ def draw(count: int, generator: torch.Generator) -> Draws:
     )
 
 
-def together(draws: Sequence[Draws]) -> Draws:
+def concatenate(draws: Sequence[Draws]) -> Draws:
     """Return several draws as one, after each other."""
     return Draws(*(torch.cat(columns) for columns in zip(*draws, strict=True)))
 

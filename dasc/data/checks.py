@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from dasc.data.pipeline import MIXERS
 from dasc.data.sets import DATASETS
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 
 
 def check_dataset(dataset: str, class_names: Sequence[str] | None) -> None:
@@ -15,7 +15,7 @@ def check_dataset(dataset: str, class_names: Sequence[str] | None) -> None:
         UserError: One of them is wrong.
     """
     if dataset not in DATASETS and dataset != "folder":
-        raise UserError(one_of("data set", dataset, [*DATASETS, "folder"]))
+        raise UserError(unknown_name("data set", dataset, [*DATASETS, "folder"]))
     if class_names is None:
         return
     if dataset != "folder":
@@ -42,7 +42,7 @@ def check_mix(mix: str, alpha: float) -> None:
         UserError: `mix` is unknown, or its Beta parameter is not a finite number over 0.
     """
     if mix not in ("none", *MIXERS):
-        raise UserError(one_of("mix", mix, ("none", *MIXERS)))
+        raise UserError(unknown_name("mix", mix, ("none", *MIXERS)))
     if not 0 < alpha < math.inf:
         raise UserError(f"mix_alpha is {alpha}: write a number over 0")
 

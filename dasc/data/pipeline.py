@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dasc.augment import Draws, RandAugment, crop_and_flip, cutout, draw, magnitudes, together
+from dasc.augment import Draws, RandAugment, concatenate, crop_and_flip, cutout, draw, magnitudes
 from dasc.data.augmentation import AugmentationState, magnitude_at
 from dasc.data.batch import Batch
 from dasc.seeding import Stream, mix
@@ -196,10 +196,10 @@ class BatchPipeline:
 
     def _views(self, batch: Batch, draws: list[Draws], magnitude: Magnitude) -> Batch:
         """Make views that differ in RandAugment only: crop, flip and hole are those of the first."""
-        views, every = len(draws), together(draws)
+        views, every = len(draws), concatenate(draws)
         cropped = self._crop(batch.images, draws[0])
         images = self.normalise(self._randaugment(cropped.repeat(views, 1, 1, 1), every, magnitude))
-        images = self._cut(images, together([draws[0]] * views))
+        images = self._cut(images, concatenate([draws[0]] * views))
         bins = magnitudes(every, magnitude).view(views, -1)
         return batch._replace(
             images=images.view(views, *batch.images.shape),

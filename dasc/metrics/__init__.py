@@ -2,7 +2,7 @@
 
 from dasc.metrics.calibration_error import CalibrationError
 from dasc.metrics.class_discrimination import ClassDiscrimination, Reading
-from dasc.metrics.image_mean import ImageMean, hits, negative_log_likelihood
+from dasc.metrics.image_mean import ImageMean, correct, negative_log_likelihood
 from dasc.metrics.metric_set import MetricSet
 from dasc.metrics.spec import MetricFormat, MetricSpec, OutputShape
 from dasc.metrics.table import METRICS, VIEWS, select_metrics, study_formats
@@ -20,7 +20,7 @@ __all__ = (
     "OutputShape",
     "Reading",
     "TeacherStddev",
-    "hits",
+    "correct",
     "negative_log_likelihood",
     "select_metrics",
     "study_formats",

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 
 Reading = Literal["prediction", "latent"]
 
@@ -119,7 +119,7 @@ def _check(num_classes: int, reading: str, temperature: float) -> None:
     if num_classes < 2:
         raise UserError(f"num_classes is {num_classes}: write a whole number, at least 2")
     if reading not in get_args(Reading):
-        raise UserError(one_of("reading", reading, get_args(Reading)))
+        raise UserError(unknown_name("reading", reading, get_args(Reading)))
     if not 0 < temperature < math.inf:
         raise UserError(f"temperature is {temperature}: write a number over 0")
 

@@ -42,7 +42,7 @@ class ImageMean(Metric):
         return self.total / self.count
 
 
-def hits(logits: Tensor, targets: Tensor) -> Tensor:
+def correct(logits: Tensor, targets: Tensor) -> Tensor:
     """Return 1 where the largest logit is that of the target and 0 elsewhere.
 
     Args:

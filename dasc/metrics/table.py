@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.metrics.calibration_error import CalibrationError
 from dasc.metrics.class_discrimination import ClassDiscrimination
-from dasc.metrics.image_mean import ImageMean, hits, negative_log_likelihood
+from dasc.metrics.image_mean import ImageMean, correct, negative_log_likelihood
 from dasc.metrics.spec import MetricFormat, MetricSpec
 from dasc.metrics.teacher_stddev import TeacherStddev
 
@@ -14,7 +14,7 @@ VIEWS = 5
 
 METRICS: dict[str, MetricSpec] = {
     "accuracy": MetricSpec(
-        lambda shape: ImageMean(hits),
+        lambda shape: ImageMean(correct),
         "accuracy",
         "accuracy",
         study=MetricFormat("Test accuracy (%)", "test (%)"),
@@ -66,7 +66,7 @@ def select_metrics(names: Iterable[str] | None = None) -> dict[str, MetricSpec]:
     chosen = list(names)
     for name in chosen:
         if name not in METRICS:
-            raise UserError(one_of("metric", name, METRICS))
+            raise UserError(unknown_name("metric", name, METRICS))
     return {name: METRICS[name] for name in chosen}
 
 

@@ -7,7 +7,7 @@ from dasc.modules.progress import epoch_is_complete, gather
 from dasc.modules.pruned import PrunedClassifier
 from dasc.modules.record import trainer_settings
 from dasc.modules.schedule import StageLR
-from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
+from dasc.modules.teacher import LoadedTeacher, TeacherConfig, load_teacher
 
 __all__ = (
     "Classifier",
@@ -17,7 +17,7 @@ __all__ = (
     "PrunedClassifier",
     "Selection",
     "StageLR",
-    "Teacher",
+    "TeacherConfig",
     "epoch_is_complete",
     "gather",
     "load_teacher",

@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
-from dasc.metrics import MetricSet, hits
+from dasc.metrics import MetricSet, correct
 from dasc.modules.means import EpochMeans
 from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, position, steps_per_epoch
 from dasc.modules.record import check_loads, describe_optimizer, describe_position, describe_run
@@ -111,7 +111,7 @@ class Classifier(LightningModule):
         """Return scalars by name: `loss` is minimised, all are logged as their mean over the epoch."""
         logits = self(batch.images)
         loss = F.cross_entropy(logits.float(), targets_of(batch), label_smoothing=self.label_smoothing)
-        return {"loss": loss, "accuracy": hits(logits, targets_of(batch)).mean()}
+        return {"loss": loss, "accuracy": correct(logits, targets_of(batch)).mean()}
 
     def on_train_start(self) -> None:
         """Count the epochs before a resumed one."""
@@ -177,7 +177,7 @@ class Classifier(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score one batch."""
         logits = self(batch.images).float()
-        self.val_metrics["accuracy"].update(hits(logits, batch.targets))
+        self.val_metrics["accuracy"].update(correct(logits, batch.targets))
         self.val_metrics["loss"].update(F.cross_entropy(logits, batch.targets, reduction="none"))
 
     def on_validation_epoch_end(self) -> None:

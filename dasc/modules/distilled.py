@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
 from dasc.losses import Divergence, distillation, select, selection_scores
-from dasc.metrics import hits
+from dasc.metrics import correct
 from dasc.modules.classifier import targets_of
 from dasc.modules.pruned import PrunedClassifier
-from dasc.modules.teacher import LoadedTeacher, Teacher, load_teacher
+from dasc.modules.teacher import LoadedTeacher, TeacherConfig, load_teacher
 from dasc.networks import forward_in_parts
 from dasc.stages import MAX_MAGNITUDE, Constant, Stages
 
@@ -78,7 +78,7 @@ class DistilledClassifier(PrunedClassifier):
         self,
         network: nn.Module,
         stages: Stages,
-        teacher: Teacher | None = None,
+        teacher: TeacherConfig | None = None,
         alpha: float = 0.1,
         temperature: float = 4.0,
         selection: Selection | Literal["none"] = "none",
@@ -92,7 +92,7 @@ class DistilledClassifier(PrunedClassifier):
             raise UserError(f"temperature is {temperature}: write a number over 0")
         if targets == "teacher" and alpha == 1:
             raise UserError("targets: teacher drops the cross entropy, and alpha 1 the rest: write an alpha below 1")
-        self.source = teacher or Teacher()
+        self.source = teacher or TeacherConfig()
         self.alpha = alpha
         self.temperature = temperature
         self.selection = None if selection == "none" else selection
@@ -139,10 +139,10 @@ class DistilledClassifier(PrunedClassifier):
         loss, ce, kl = distillation(logits, answers, targets, self.alpha, self.temperature, self.label_smoothing)
         return {
             "loss": loss if self.targets == "label" else (1 - self.alpha) * kl,
-            "accuracy": hits(logits, targets).mean(),
+            "accuracy": correct(logits, targets).mean(),
             "ce": ce,
             "kl": kl,
-            "teacher_accuracy": hits(answers, targets).mean(),
+            "teacher_accuracy": correct(answers, targets).mean(),
             "teacher_entropy": _entropy(answers),
             **more,
         }
@@ -163,7 +163,7 @@ class DistilledClassifier(PrunedClassifier):
             kind=selection.divergence,
         )
         places = select(scores) * count + torch.arange(count, device=scores.device)
-        missed = 1 - hits(answers, batch.targets.repeat(views)).mean()
+        missed = 1 - correct(answers, batch.targets.repeat(views)).mean()
         more = {"misclassified_views": missed}
         if batch.magnitudes is not None:
             chosen = batch.magnitudes.flatten()[places]

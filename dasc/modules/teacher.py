@@ -12,14 +12,14 @@ from torchvision import models
 
 from dasc import checkpoint, networks, runs
 from dasc.data import ImageData
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.networks import build_network, forward_in_parts
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TeacherConfig:
     """Where a teacher comes from: one of `path` and `weights`.
 
     Args:
@@ -95,7 +95,7 @@ class Renormalised(nn.Module):
         return logits
 
 
-def load_teacher(source: Teacher, data: ImageData, trust: Iterable[str] = ()) -> LoadedTeacher:
+def load_teacher(source: TeacherConfig, data: ImageData, trust: Iterable[str] = ()) -> LoadedTeacher:
     """Load a teacher of the classes of some data, onto the CPU.
 
     Args:
@@ -124,7 +124,7 @@ _Parts = tuple[nn.Module, Sequence[float], Sequence[float]]
 """A network, and the mean and standard deviation of each channel that it was trained with; empty: the data's."""
 
 
-def _check_source(source: Teacher) -> None:
+def _check_source(source: TeacherConfig) -> None:
     if not source.path and not source.weights:
         raise UserError("teacher is not given: write teacher.path (a checkpoint) or teacher.weights (torchvision's)")
     if source.path and source.weights:
@@ -142,7 +142,7 @@ def _check_source(source: Teacher) -> None:
             raise UserError(f"teacher.{name} is {given}: write three numbers{over}, one a channel")
 
 
-def _from_checkpoint(source: Teacher, data: ImageData, trust: Iterable[str]) -> _Parts:
+def _from_checkpoint(source: TeacherConfig, data: ImageData, trust: Iterable[str]) -> _Parts:
     path = runs.checkpoint_in(source.path)
     named = [source.network.partition(".")[0]] if "." in source.network else []
     network, _, meta = checkpoint.load_network(path, [*trust, *named])
@@ -156,7 +156,7 @@ def _from_torchvision(name: str, data: ImageData) -> _Parts:
     kind, _, member = name.partition(".")
     known = [f"{kind}.{member}" for kind in kinds for member in kinds[kind].__members__]
     if name not in known:
-        raise UserError(one_of("weights of torchvision", name, known))
+        raise UserError(unknown_name("weights of torchvision", name, known))
     weights = kinds[kind][member]
     classes = weights.meta["categories"]
     _check_classes(name, len(classes), classes, data)
@@ -169,7 +169,7 @@ def _from_torchvision(name: str, data: ImageData) -> _Parts:
     return network, transforms.mean, transforms.std
 
 
-def _from_state_dict(source: Teacher, data: ImageData) -> _Parts:
+def _from_state_dict(source: TeacherConfig, data: ImageData) -> _Parts:
     if not source.network:
         raise UserError(
             f"{source.path} is a state_dict: write the class of its network as teacher.network, such as CifarResNet, "
@@ -183,7 +183,7 @@ def _from_state_dict(source: Teacher, data: ImageData) -> _Parts:
     return network, source.mean or (), source.std or ()
 
 
-def _check_fits(source: Teacher, state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+def _check_fits(source: TeacherConfig, state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
     blocks = [key for key in state if ".auxiliary." in key and key not in own]
     if blocks:
         raise UserError(f"{source.path} has auxiliary blocks ({blocks[0]}): use the checkpoint, or one after the drop")
@@ -198,14 +198,14 @@ def _check_fits(source: Teacher, state: dict[str, Tensor], own: dict[str, Tensor
         )
 
 
-def _build(source: Teacher, num_classes: int) -> nn.Module:
+def _build(source: TeacherConfig, num_classes: int) -> nn.Module:
     """Build the network of a state_dict; short names are those of `dasc.networks`."""
     name = source.network
     if "." not in name:
         known = [kind for kind in networks.__all__ if isinstance(getattr(networks, kind), type)]
         known = [kind for kind in known if issubclass(getattr(networks, kind), nn.Module)]
         if name not in known:
-            raise UserError(one_of("class of teacher.network", name, known))
+            raise UserError(unknown_name("class of teacher.network", name, known))
         name = f"dasc.networks.{name}"
     try:
         return build_network(

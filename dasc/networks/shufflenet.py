@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import ShuffleNetV2
 from torchvision.models.shufflenetv2 import InvertedResidual
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.networks.auxiliary import AuxiliaryPlace
 
 Width = Literal["x0_5", "x1_0", "x1_5", "x2_0"]
@@ -38,7 +38,7 @@ class CifarShuffleNetV2(ShuffleNetV2):  # type: ignore[misc]  # torchvision ship
 
     def __init__(self, num_classes: int, width: Width = "x1_0") -> None:
         if width not in _CHANNELS:
-            raise UserError(one_of("width of ShuffleNetV2", str(width), _CHANNELS))
+            raise UserError(unknown_name("width of ShuffleNetV2", str(width), _CHANNELS))
         super().__init__([4, 8, 4], _CHANNELS[width], num_classes)
         self.num_classes = num_classes
         self.width = width

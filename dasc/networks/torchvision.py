@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision import models
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.networks.auxiliary import AuxiliaryPlace
 from dasc.networks.mobilenet import mobilenet_place
 from dasc.networks.shufflenet import shufflenet_place
@@ -31,7 +31,7 @@ class TorchvisionNetwork(nn.Module):
         super().__init__()
         known = set(models.list_models(module=models)) - TWO_OUTPUTS
         if name not in known:
-            raise UserError(one_of("torchvision network", name, known))
+            raise UserError(unknown_name("torchvision network", name, known))
         self.num_classes = num_classes
         self.name = name
         self.weights = weights
@@ -85,7 +85,7 @@ _PLACES: dict[type[nn.Module], Callable[[Any], AuxiliaryPlace]] = {
 def _named_weights(name: str, weights: str) -> Any:
     choices = models.get_model_weights(name)
     if weights not in choices.__members__:
-        raise UserError(one_of(f"weights of {name}", weights, choices.__members__))
+        raise UserError(unknown_name(f"weights of {name}", weights, choices.__members__))
     return choices[weights]
 
 

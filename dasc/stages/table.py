@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.stages.column import Column, is_number
 from dasc.stages.columns import COLUMNS, in_order
 
@@ -27,7 +27,7 @@ class Stage:
     def __init__(self, **given: Any) -> None:
         for name in given:
             if name not in COLUMNS:
-                raise UserError(one_of("column", name, COLUMNS))
+                raise UserError(unknown_name("column", name, COLUMNS))
         self._values = {column.name: _value_of(column, given) for column in in_order()}
 
     @classmethod
@@ -37,7 +37,7 @@ class Stage:
             raise UserError(f"a row is written {{epochs: 10, sparsity: 0.2, magnitude: 12}}, not {row!r}")
         for key, value in row.items():
             if key not in COLUMNS:
-                raise UserError(one_of("column", str(key), COLUMNS))
+                raise UserError(unknown_name("column", str(key), COLUMNS))
             if value is None:
                 column = COLUMNS[key]
                 rest = f", or leave it out for {column.default_text}" if column.default_text else ""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.stages import COLUMNS
 
 Override = Mapping[str, Any]
@@ -86,7 +86,7 @@ def with_rows(rows: list[dict[str, Any]], key: str, value: Any) -> list[dict[str
     named = _ROWS.fullmatch(key)
     assert named is not None
     if named["column"] not in COLUMNS:
-        raise UserError(f"{key}: {one_of('column', named['column'], COLUMNS)}")
+        raise UserError(f"{key}: {unknown_name('column', named['column'], COLUMNS)}")
     numbers = _numbers(named["rows"], len(rows))
     if not numbers:
         raise UserError(f"{key} names no row: the table has {len(rows)}, the first is stages[0]")

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dasc.config import ConfigReader
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.messages import sentence
 from dasc.stages import Stages
 from dasc.study.axes import SEED, Override, is_rows, with_rows
@@ -157,7 +157,7 @@ class Cells:
         names = ["last", "best", *(f"stage-{k}" for k in rows), *(f"stage-{k}-best" for k in rows)]
         name = str(value.get("checkpoint", "last"))
         if name not in names:
-            raise UserError(one_of("checkpoint", name, names))
+            raise UserError(unknown_name("checkpoint", name, names))
         path = str(checkpoint_path(run_folder(self._results, cell.id), name))
         starts[path] = cell
         return path
@@ -165,13 +165,13 @@ class Cells:
     def _labels_of(self, part: str, labels: Mapping[str, str]) -> dict[str, str]:
         """Return the labels of the run in another part that goes with a run: equal on the axes they share."""
         if part not in self._study.before:
-            raise UserError(one_of("name under before", str(part), self._study.before))
+            raise UserError(unknown_name("name under before", str(part), self._study.before))
         axes = self._study.before[part].axes
         for axis in axes:
             if axis not in labels:
                 raise UserError(f"before.{part} has an axis {axis}, the runs that start from it have none of that name")
             if labels[axis] not in axes[axis]:
-                raise UserError(f"before.{part}: {one_of(f'label of the axis {axis}', labels[axis], axes[axis])}")
+                raise UserError(f"before.{part}: {unknown_name(f'label of the axis {axis}', labels[axis], axes[axis])}")
         return {axis: labels[axis] for axis in axes}
 
     def _config(self, options: "_Options", steps: list[tuple[str, Override]]) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def _explained(
             if key == "config" or key.startswith("stages"):
                 continue
             if not any(name == _short(key) or name.startswith(f"{_short(key)}.") for name in known):
-                return UserError(f"{where}: {one_of('key', key, known)}")
+                return UserError(f"{where}: {unknown_name('key', key, known)}")
     return UserError(f"{', '.join(where for where, override in steps if override)}: {reason}")
 
 

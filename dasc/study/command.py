@@ -13,7 +13,7 @@ import yaml
 
 from dasc.callbacks.files import write_text
 from dasc.config import ConfigReader
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.messages import sentence
 from dasc.study.cells import Cells
 from dasc.study.file import StudyFile, read_study
@@ -27,7 +27,7 @@ from dasc.study.results import collect
 from dasc.study.runners import LocalRunner, Runner
 from dasc.study.schedule import carry_out
 from dasc.study.show import CONSOLE, duration, show_magnitudes, show_plan, show_status
-from dasc.study.work import Order
+from dasc.study.work import WorkOrder
 
 
 def study(words: Sequence[str]) -> None:
@@ -145,8 +145,8 @@ def _carried_out(read: Study, runner: Runner) -> dict[str, str]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _order(job: Job, results: Path) -> Order:
-    return Order(
+def _order(job: Job, results: Path) -> WorkOrder:
+    return WorkOrder(
         folder=run_folder(results, job.id),
         rows=job.rows,
         start=None if job.start is None else run_folder(results, job.start),
@@ -182,7 +182,9 @@ def _report(file: StudyFile, plan: Mapping[str, Any], results: Path) -> None:
     for figure in file.figures:
         for key, axis in figure.axes.items():
             if axis not in plan["axes"]:
-                raise UserError(f"figure.{key}: {one_of('axis of the runs in ' + str(results), axis, plan['axes'])}")
+                raise UserError(
+                    f"figure.{key}: {unknown_name('axis of the runs in ' + str(results), axis, plan['axes'])}"
+                )
     for line in write_report(file, plan, results):
         CONSOLE.print(line)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.study.points import metric_formats
 
 AXES = {"magnitude": ("panels",), "sparsity": ("lines", "panels"), "bars": ("bars", "groups", "panels")}
@@ -42,9 +42,9 @@ class FigureSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in AXES:
-            raise UserError(one_of("kind of figure", str(self.kind), AXES))
+            raise UserError(unknown_name("kind of figure", str(self.kind), AXES))
         if self.metric not in metric_formats():
-            raise UserError(one_of("metric", str(self.metric), metric_formats()))
+            raise UserError(unknown_name("metric", str(self.metric), metric_formats()))
         for key in ("lines", "bars", "groups", "panels"):
             if getattr(self, key) is not None and key not in AXES[self.kind]:
                 raise UserError(f"a figure of kind {self.kind} has no {key}: it takes {', '.join(AXES[self.kind])}")
@@ -60,7 +60,7 @@ class FigureSpec:
         names = [field.name for field in fields(cls)]
         for key in given:
             if key not in names:
-                raise UserError(one_of("key of a figure", str(key), names))
+                raise UserError(unknown_name("key of a figure", str(key), names))
         return cls(**given)
 
     @property
@@ -81,7 +81,7 @@ class FigureSpec:
         """
         for key, axis in self.axes.items():
             if axis not in axes:
-                raise UserError(f"figure.{key}: {one_of('axis', axis, axes)}")
+                raise UserError(f"figure.{key}: {unknown_name('axis', axis, axes)}")
         if len(set(self.axes.values())) < len(self.axes):
             raise UserError(f"a figure shows an axis once, but its keys are {self.axes}: name different axes")
         if self.kind == "magnitude":

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dasc.errors import UserError, one_of
+from dasc.errors import UserError, unknown_name
 from dasc.study.axes import Override, is_seed, parse_axis, parse_override
 from dasc.study.figure import FigureSpec
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError("a study file has the keys name, configs and axes: see configs/studies/fig3.yaml")
     for key in given:
         if key not in _KEYS:
-            raise UserError(one_of("key", str(key), _KEYS))
+            raise UserError(unknown_name("key", str(key), _KEYS))
     given = {str(key): value for key, value in _beside(path.parent, given).items()}
     if "extends" not in given:
         return given
@@ -143,7 +143,7 @@ def _grid(where: str, given: Any, own: Grid | None = None) -> Grid:
     if where != "the study":
         for key in given:
             if key not in names:
-                raise UserError(f"{where}: {one_of('key', str(key), names)}")
+                raise UserError(f"{where}: {unknown_name('key', str(key), names)}")
     configs = given["configs"] if isinstance(given["configs"], list) else [given["configs"]]
     for config in configs:
         if not Path(str(config)).is_file():
@@ -159,7 +159,7 @@ def _axes(where: str, given: Any, own: Grid | None) -> dict[str, Mapping[str, Ov
     if isinstance(given, list) and own is not None:
         for name in given:
             if name not in own.axes:
-                raise UserError(f"{where}: {one_of('axis', str(name), own.axes)}")
+                raise UserError(f"{where}: {unknown_name('axis', str(name), own.axes)}")
         return {name: own.axes[name] for name in given}
     if not isinstance(given, dict):
         raise UserError(f"{where}: axes are written {{NAME: {{KEY: VALUES}}}}, not {given!r}")
@@ -173,9 +173,9 @@ def _labels(where: str, given: Any, axes: Mapping[str, Mapping[str, Override]]) 
     read = {}
     for axis, labels in (given or {}).items():
         if axis not in axes:
-            raise UserError(f"{where}: {one_of('axis', str(axis), axes)}")
+            raise UserError(f"{where}: {unknown_name('axis', str(axis), axes)}")
         read[axis] = tuple(map(str, labels if isinstance(labels, list) else [labels]))
         for label in read[axis]:
             if label not in axes[axis]:
-                raise UserError(f"{where}: {one_of(f'label of the axis {axis}', label, axes[axis])}")
+                raise UserError(f"{where}: {unknown_name(f'label of the axis {axis}', label, axes[axis])}")
     return read

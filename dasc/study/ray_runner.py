@@ -9,7 +9,7 @@ from typing import Any
 
 from dasc.errors import UserError
 from dasc.machine import cores
-from dasc.study.work import Order, carry_out_order
+from dasc.study.work import WorkOrder, carry_out_order
 
 RETRIES = 3
 """How often an order is given out again whose worker was lost."""
@@ -44,7 +44,7 @@ class RayRunner:
         self._check(cpus, gpus)
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_carry_out)
 
-    def submit(self, order: Order) -> "Future[str | None]":
+    def submit(self, order: WorkOrder) -> "Future[str | None]":
         """Take an order; its result is what went wrong, None where nothing did."""
         future: Future[str | None] = self._task.remote(replace(order, threads=self._threads), os.getcwd()).future()
         return future
@@ -89,7 +89,7 @@ def _check_answers(address: str) -> None:
         raise UserError(f"no Ray answers at {address} ({error.strerror or error}): {_START}") from None
 
 
-def _carry_out(order: Order, folder: str) -> str | None:
+def _carry_out(order: WorkOrder, folder: str) -> str | None:
     """Carry out an order on a worker, in the folder that the study was started in."""
     if not Path(folder).is_dir():
         return (

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from dasc.machine import cores
-from dasc.study.work import Order, context, outcome, work
+from dasc.study.work import WorkOrder, context, outcome, work
 
 
 class Runner(Protocol):
@@ -20,7 +20,7 @@ class Runner(Protocol):
     def slots(self) -> int | None:
         """How many orders are taken at a time; None: any number."""
 
-    def submit(self, order: Order) -> "Future[str | None]":
+    def submit(self, order: WorkOrder) -> "Future[str | None]":
         """Take an order; its result is what went wrong, None where nothing did."""
 
     def stop(self) -> None:
@@ -48,7 +48,7 @@ class LocalRunner:
         for slot in range(jobs):
             self._devices.put(gpus[slot % len(gpus)] if gpus and jobs > 1 else None)
 
-    def submit(self, order: Order) -> "Future[str | None]":
+    def submit(self, order: WorkOrder) -> "Future[str | None]":
         """Take an order; its result is what went wrong, None where nothing did."""
         return self._pool.submit(self._carry_out, order)
 
@@ -60,7 +60,7 @@ class LocalRunner:
                 process.kill()  # type: ignore[attr-defined]
         self._pool.shutdown(cancel_futures=True)
 
-    def _carry_out(self, order: Order) -> str | None:
+    def _carry_out(self, order: WorkOrder) -> str | None:
         device = self._devices.get()
         try:
             process = self._context.Process(  # type: ignore[attr-defined]

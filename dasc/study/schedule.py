@@ -5,14 +5,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from dasc.study.jobs import Job
 from dasc.study.runners import Runner
-from dasc.study.work import Order
+from dasc.study.work import WorkOrder
 
 
 def carry_out(
     jobs: Sequence[Job],
     done: set[str],
     runner: Runner,
-    order: Callable[[Job], Order],
+    order: Callable[[Job], WorkOrder],
     tell: Callable[[Job, str | None], None],
 ) -> dict[str, str]:
     """Carry out jobs; one that fails stops those that wait for it and no others.

@@ -28,7 +28,7 @@ from dasc.study.scores import score_network, scoring_trainer
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkOrder:
     """A job as the process gets it that carries it out.
 
     Args:
@@ -57,7 +57,7 @@ def context() -> multiprocessing.context.BaseContext:
     return forking
 
 
-def outcome(order: Order, exitcode: int | None) -> str | None:
+def outcome(order: WorkOrder, exitcode: int | None) -> str | None:
     """Return what went wrong in a process that carried out an order; None where nothing did."""
     if (order.folder / RESULT).is_file():
         return None
@@ -68,7 +68,7 @@ def outcome(order: Order, exitcode: int | None) -> str | None:
     return f"its process ended {how}{memory}: see {order.folder / LOG}"
 
 
-def work(order: Order) -> None:
+def work(order: WorkOrder) -> None:
     """Carry out an order in this process, which was started for it; the status says whether all went well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this stops it
     if order.devices is not None:
@@ -77,7 +77,7 @@ def work(order: Order) -> None:
         sys.exit(1)
 
 
-def carry_out_order(order: Order) -> str | None:
+def carry_out_order(order: WorkOrder) -> str | None:
     """Train what is left to train, score the stages, and leave result.json, or error.txt with what went wrong."""
     torch.set_num_threads(order.threads)
     order.folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def carry_out_order(order: Order) -> str | None:
     return None
 
 
-def train_and_score(order: Order) -> dict[str, Any]:
+def train_and_score(order: WorkOrder) -> dict[str, Any]:
     """Train what is left to train of an order, and return its rows with the scores on the test images."""
     with _alone_again():
         module, data, trainer = _train(order)
@@ -117,7 +117,7 @@ def train_and_score(order: Order) -> dict[str, Any]:
     return {"rows": rows, "timing": _timing(version / "timing.csv")}
 
 
-def _train(order: Order) -> tuple[Classifier, ImageData, Any]:
+def _train(order: WorkOrder) -> tuple[Classifier, ImageData, Any]:
     """Run `dasc fit` as it would be run alone: its other processes, if it has any, are started with these words.
 
     Returns:

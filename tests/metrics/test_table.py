@@ -8,7 +8,15 @@ import torch
 from torch.nn import functional as F
 
 from dasc.errors import UserError
-from dasc.metrics import METRICS, CalibrationError, ImageMean, MetricSet, hits, negative_log_likelihood, select_metrics
+from dasc.metrics import (
+    METRICS,
+    CalibrationError,
+    ImageMean,
+    MetricSet,
+    correct,
+    negative_log_likelihood,
+    select_metrics,
+)
 from dasc.networks import CifarResNet
 
 
@@ -44,7 +52,7 @@ def test_a_value_that_is_not_a_number_is_not_left_out_of_the_mean() -> None:
 def test_a_mean_is_over_images_and_not_over_batches() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(7, 4), torch.arange(7) % 4
-    accuracy, nll = ImageMean(hits), ImageMean(negative_log_likelihood)
+    accuracy, nll = ImageMean(correct), ImageMean(negative_log_likelihood)
     for part in (slice(0, 5), slice(5, 7)):
         accuracy.update(logits[part], targets[part])
         nll.update(logits[part], targets[part])

@@ -11,7 +11,7 @@ from dasc.callbacks import DropAuxiliaryLayers, L1Pruning, MagnitudeDecay, Recal
 from dasc.callbacks.board import _settings
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
-from dasc.modules import DistilledClassifier, Selection, Teacher
+from dasc.modules import DistilledClassifier, Selection, TeacherConfig
 from dasc.networks import CifarResNet, auxiliary_blocks
 from dasc.plan import Epoch, print_plan
 from dasc.stages import Stages
@@ -30,12 +30,12 @@ def network(seed: int) -> CifarResNet:
 
 
 @pytest.fixture(autouse=True)
-def teacher(tmp_path: Path) -> Teacher:
+def teacher(tmp_path: Path) -> TeacherConfig:
     torch.save(network(1).state_dict(), tmp_path / "teacher.pt")
-    return Teacher(path=str(tmp_path / "teacher.pt"), **RESNET8)
+    return TeacherConfig(path=str(tmp_path / "teacher.pt"), **RESNET8)
 
 
-def student(teacher: Teacher, table: list[dict[str, Any]] | None = None, **settings: Any) -> DistilledClassifier:
+def student(teacher: TeacherConfig, table: list[dict[str, Any]] | None = None, **settings: Any) -> DistilledClassifier:
     module = DistilledClassifier(network(2), Stages.parse(table or RANDOM), teacher, **settings)
     module.prepare(ImageData())
     return module
@@ -59,7 +59,7 @@ def kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 @pytest.mark.parametrize("targets", ["label", "teacher"])
-def test_the_loss_is_alpha_ce_and_the_rest_kl(targets: str, teacher: Teacher) -> None:
+def test_the_loss_is_alpha_ce_and_the_rest_kl(targets: str, teacher: TeacherConfig) -> None:
     module, given = student(teacher, alpha=0.3, temperature=2.5, targets=targets).eval(), batch()
     values = {name: value.detach() for name, value in module.loss(given).items()}
     with torch.no_grad():
@@ -81,7 +81,7 @@ WEIGHTS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.5, 2.0)]
 @pytest.mark.parametrize("divergence", ["kl", "cross_entropy"])
 @pytest.mark.parametrize(("a", "b"), WEIGHTS)
 def test_each_image_is_trained_on_the_view_that_a_loop_over_eq_6_picks(
-    a: float, b: float, divergence: Any, teacher: Teacher
+    a: float, b: float, divergence: Any, teacher: TeacherConfig
 ) -> None:
     selection = Selection(views=3, ce_weight=a, kl_weight=b, divergence=divergence)
     module, given = student(teacher, selection=selection, temperature=2.0), batch(views=3)
@@ -113,7 +113,7 @@ def test_each_image_is_trained_on_the_view_that_a_loop_over_eq_6_picks(
     assert float(more["misclassified_views"]) == pytest.approx(float(wrong.float().mean()))
 
 
-def test_scoring_leaves_the_student_as_it_was(teacher: Teacher) -> None:
+def test_scoring_leaves_the_student_as_it_was(teacher: TeacherConfig) -> None:
     module, given = student(teacher, selection=Selection(views=2)), batch(views=2)
     module.train()
     module.get_submodule("network.layer1").eval()
@@ -126,7 +126,7 @@ def test_scoring_leaves_the_student_as_it_was(teacher: Teacher) -> None:
 
 @pytest.mark.parametrize(("b", "passes"), [(1.0, [12, 6]), (0.0, [6])])
 def test_the_student_is_asked_once_for_all_views_and_not_at_all_without_the_divergence(
-    b: float, passes: list[int], teacher: Teacher
+    b: float, passes: list[int], teacher: TeacherConfig
 ) -> None:
     module = student(teacher, selection=Selection(views=2, kl_weight=b))
     asked: dict[str, list[int]] = {"student": [], "teacher": []}
@@ -158,7 +158,7 @@ def fit(module: DistilledClassifier, *callbacks: Callback, **settings: Any) -> T
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_teacher_is_frozen_and_nowhere_in_what_is_trained_or_saved(
-    precision: str, teacher: Teacher, tmp_path: Path
+    precision: str, teacher: TeacherConfig, tmp_path: Path
 ) -> None:
     stages = Stages.parse([{"epochs": 1, "magnitude": "random"}, {"epochs": 1, "magnitude": 4, "sparsity": 0.5}])
     module = DistilledClassifier(network(2), stages, teacher, selection=Selection(views=2))
@@ -186,7 +186,7 @@ def test_the_teacher_is_frozen_and_nowhere_in_what_is_trained_or_saved(
     assert module.masks.sparsity() == pytest.approx(0.5, abs=1e-3)
 
 
-def test_the_table_works_in_full(teacher: Teacher) -> None:
+def test_the_table_works_in_full(teacher: TeacherConfig) -> None:
     rows = [{"epochs": 1, "magnitude": 9, "auxiliary": 1}, {"epochs": 1, "magnitude": [8, 2], "sparsity": 0.5}]
     stages = Stages.parse(rows)
     module = DistilledClassifier(network(2), stages, teacher)
@@ -196,14 +196,14 @@ def test_the_table_works_in_full(teacher: Teacher) -> None:
     assert not any("auxiliary" in key for key in module.state_dict())
 
 
-def test_batch_norm_is_recalibrated_on_the_first_of_several_views(teacher: Teacher) -> None:
+def test_batch_norm_is_recalibrated_on_the_first_of_several_views(teacher: TeacherConfig) -> None:
     stages = Stages.parse([{"epochs": 1, "magnitude": 9}, {"epochs": 1, "magnitude": 9, "sparsity": 0.5}])
     module = DistilledClassifier(network(2), stages, teacher, selection=Selection(views=2), recalibrate=2)
     trainer = fit(module, L1Pruning(stages), MagnitudeDecay(stages), RecalibrateBatchNorm(stages))
     assert float(trainer.callback_metrics["recalibration_batches"]) == 2
 
 
-def test_each_epoch_has_a_row_of_the_magnitudes_chosen(teacher: Teacher, tmp_path: Path) -> None:
+def test_each_epoch_has_a_row_of_the_magnitudes_chosen(teacher: TeacherConfig, tmp_path: Path) -> None:
     stages = Stages.parse([{"epochs": 2, "magnitude": "random"}, {"epochs": 1, "magnitude": 7}])
     module = DistilledClassifier(network(2), stages, teacher, selection=Selection(views=3))
     report = SelectionReport()
@@ -232,7 +232,7 @@ def test_each_epoch_has_a_row_of_the_magnitudes_chosen(teacher: Teacher, tmp_pat
         ({"table": [{"epochs": 1}], "selection": Selection()}, "stage 1 has magnitude none, all views of an image"),
     ],
 )
-def test_a_setting_out_of_its_range_is_named(settings: dict[str, Any], message: str, teacher: Teacher) -> None:
+def test_a_setting_out_of_its_range_is_named(settings: dict[str, Any], message: str, teacher: TeacherConfig) -> None:
     with pytest.raises(UserError) as raised:
         student(teacher, **settings)
     assert message in str(raised.value)
@@ -252,7 +252,7 @@ def test_a_selection_that_selects_nothing_is_refused(settings: dict[str, Any], m
     assert message in str(raised.value)
 
 
-def test_selection_asks_the_data_for_views_and_refuses_mixed_images(teacher: Teacher) -> None:
+def test_selection_asks_the_data_for_views_and_refuses_mixed_images(teacher: TeacherConfig) -> None:
     module = DistilledClassifier(network(2), Stages.parse(RANDOM), teacher, selection=Selection(views=3))
     data = ImageData()
     module.prepare(data)
@@ -261,7 +261,7 @@ def test_selection_asks_the_data_for_views_and_refuses_mixed_images(teacher: Tea
         module.prepare(ImageData(mix="mixup"))
 
 
-def test_mixed_images_are_learned_from_label_and_teacher(teacher: Teacher) -> None:
+def test_mixed_images_are_learned_from_label_and_teacher(teacher: TeacherConfig) -> None:
     module = student(teacher, alpha=0.5)
     given = batch()
     shares = torch.rand(6, 10).softmax(1)
@@ -272,7 +272,7 @@ def test_mixed_images_are_learned_from_label_and_teacher(teacher: Teacher) -> No
     assert float(values["ce"]) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_students_hyper_parameters_name_how_it_was_distilled(teacher: Teacher) -> None:
+def test_a_students_hyper_parameters_name_how_it_was_distilled(teacher: TeacherConfig) -> None:
     module = student(teacher, selection=Selection(views=3), alpha=0.25)
     described = module.describe() | {"data": ImageData(mix="none").describe()}
     assert _settings(described, module.stages)["training/distillation"] == (
@@ -280,7 +280,7 @@ def test_a_students_hyper_parameters_name_how_it_was_distilled(teacher: Teacher)
     )
 
 
-def test_a_plan_names_the_teacher(teacher: Teacher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_names_the_teacher(teacher: TeacherConfig, capsys: pytest.CaptureFixture[str]) -> None:
     print_plan(student(teacher, selection=Selection(views=3)), ImageData(), Epoch(8, 1024))
     said = " ".join(capsys.readouterr().out.split())
     assert "alpha 0.1, temperature 4, chooses one of 3 views of each image" in said

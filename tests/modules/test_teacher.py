@@ -11,7 +11,7 @@ from torchvision import models
 
 from dasc.checkpoint import FORMAT
 from dasc.data import ImageData
-from dasc.modules import Teacher, load_teacher
+from dasc.modules import TeacherConfig, load_teacher
 from dasc.networks import CifarResNet, describe_network, set_auxiliary_blocks
 from tests.support.errors import user_error
 from tests.support.files import make_folder
@@ -41,7 +41,7 @@ def write_checkpoint(path: Path, **changes: Any) -> Path:
     return path
 
 
-def answers(source: Teacher, images: Tensor) -> Tensor:
+def answers(source: TeacherConfig, images: Tensor) -> Tensor:
     return load_teacher(source, ImageData()).logits(images)
 
 
@@ -57,7 +57,7 @@ def test_a_state_dict_of_a_named_network_is_loaded(name: str, save: Callable[...
     images = torch.randn(4, 3, 8, 8)
     with torch.no_grad():
         expected = made(images)
-    assert torch.equal(answers(Teacher(path=name, **RESNET8 | {"network": kind}), images), expected)
+    assert torch.equal(answers(TeacherConfig(path=name, **RESNET8 | {"network": kind}), images), expected)
 
 
 def test_a_checkpoint_is_loaded_frozen_and_in_eval_mode(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_checkpoint_is_loaded_frozen_and_in_eval_mode(tmp_path: Path) -> None:
     images = torch.randn(4, 3, 8, 8)
     with torch.no_grad():
         expected = network().eval()(images)
-    teacher = load_teacher(Teacher(path=str(path)), ImageData())
+    teacher = load_teacher(TeacherConfig(path=str(path)), ImageData())
     assert torch.equal(teacher.logits(images), expected)
     assert not any(module.training for module in teacher.network.modules())
     assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
@@ -86,7 +86,7 @@ def test_a_folder_stands_for_the_best_of_its_newest_run(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = other(images)
     for path in (tmp_path / "runs", tmp_path / "runs" / "lightning_logs", newest):
-        assert torch.equal(answers(Teacher(path=str(path)), images), expected)
+        assert torch.equal(answers(TeacherConfig(path=str(path)), images), expected)
 
 
 def test_the_teachers_own_normalisation_is_kept(tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_the_teachers_own_normalisation_is_kept(tmp_path: Path) -> None:
     for_teacher = (pixels - torch.tensor(own_mean).view(3, 1, 1)) / torch.tensor(own_std).view(3, 1, 1)
     with torch.no_grad():
         expected = network().eval()(for_teacher)
-    said = answers(Teacher(path=str(path)), for_student)
+    said = answers(TeacherConfig(path=str(path)), for_student)
     assert torch.allclose(said, expected, rtol=1e-4, atol=1e-5)
     save_pt(network().state_dict(), tmp_path / "a.pt")
-    named = Teacher(path=str(tmp_path / "a.pt"), **RESNET8, mean=list(own_mean), std=list(own_std))
+    named = TeacherConfig(path=str(tmp_path / "a.pt"), **RESNET8, mean=list(own_mean), std=list(own_std))
     assert torch.allclose(answers(named, for_student), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -111,7 +111,7 @@ def test_torchvisions_weights_are_taken_by_name(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", lambda self, **_: made.state_dict())
     data = ImageData("imagenet", root=str(tmp_path), image_size=32)
     images = torch.randn(2, 3, 32, 32)
-    teacher = load_teacher(Teacher(weights="ResNet18_Weights.IMAGENET1K_V1"), data)
+    teacher = load_teacher(TeacherConfig(weights="ResNet18_Weights.IMAGENET1K_V1"), data)
     with torch.no_grad():
         assert torch.equal(teacher.logits(images), made(images))
 
@@ -119,16 +119,16 @@ def test_torchvisions_weights_are_taken_by_name(monkeypatch: pytest.MonkeyPatch,
 def test_the_hash_is_of_the_weights_and_of_nothing_else(tmp_path: Path) -> None:
     one = write_checkpoint(tmp_path / "a.ckpt")
     save_pt(network().state_dict(), tmp_path / "a.pt")
-    same = Teacher(path=str(tmp_path / "a.pt"), **RESNET8)
+    same = TeacherConfig(path=str(tmp_path / "a.pt"), **RESNET8)
     save_pt(network(seed=1).state_dict(), tmp_path / "b.pt")
-    other = Teacher(path=str(tmp_path / "b.pt"), **RESNET8)
-    hashes = [load_teacher(source, ImageData()).hash for source in (Teacher(path=str(one)), same, other)]
+    other = TeacherConfig(path=str(tmp_path / "b.pt"), **RESNET8)
+    hashes = [load_teacher(source, ImageData()).hash for source in (TeacherConfig(path=str(one)), same, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_low_precision_weights_answer_as_autocast_does() -> None:
     save_pt(network().state_dict(), Path("t.pt"))
-    plain, low = (load_teacher(Teacher(path="t.pt", **RESNET8), ImageData()) for _ in range(2))
+    plain, low = (load_teacher(TeacherConfig(path="t.pt", **RESNET8), ImageData()) for _ in range(2))
     low.to(torch.device("cpu"), torch.bfloat16)
     images = torch.randn(4, 3, 8, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -142,7 +142,7 @@ def test_a_lost_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
         raise URLError("no route to host")
 
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", fail)
-    source = Teacher(weights="ResNet18_Weights.IMAGENET1K_V1")
+    source = TeacherConfig(weights="ResNet18_Weights.IMAGENET1K_V1")
     said = user_error(load_teacher, source, ImageData("imagenet", root=str(tmp_path), image_size=32))
     assert said.startswith("the weights ResNet18_Weights.IMAGENET1K_V1 cannot be downloaded")
 
@@ -159,32 +159,35 @@ def test_what_is_wrong_with_a_teacher_is_one_sentence(tmp_path: Path) -> None:
     save_pt(longer.state_dict(), tmp_path / "blocks.pt")
     deeper: dict[str, Any] = {"network": "CifarResNet", "network_args": {"depth": 14}}
     cases = [
-        (Teacher(), "teacher is not given: write teacher.path"),
-        (Teacher(path="a", weights="b"), "teacher has both path a and weights b: write one"),
-        (Teacher(path="t.pt", mean=[0.5], **RESNET8), "teacher.mean is [0.5]: write three numbers, one a channel"),
-        (Teacher(path="t.pt", std=[0, 1, 1], **RESNET8), "teacher.std is [0, 1, 1]: write three numbers over 0"),
-        (Teacher(path="a.ckpt", mean=[0, 0, 0]), "teacher.mean is for a state_dict, this teacher brings its own"),
-        (Teacher(path="blocks.pt", **RESNET8), "has auxiliary blocks (layer3.auxiliary.0.conv1.weight): use the"),
-        (Teacher(weights="GoogLeNet_Weights.IMAGENET1K_V1"), "unknown weights of torchvision"),
-        (Teacher(weights="ResNet18_Weights.IMAGENET1K_V1"), "has 1000 classes, the data 10"),
-        (Teacher(path="nowhere.ckpt"), "there is no checkpoint nowhere.ckpt"),
-        (Teacher(path="nowhere.pt", **RESNET8), "there is no file nowhere.pt"),
-        (Teacher(path="empty"), "no run in empty has a checkpoint 'best'"),
-        (Teacher(path="t.pt"), "t.pt is a state_dict: write the class of its network as teacher.network"),
-        (Teacher(path="half.pt", **RESNET8), "half.pt cannot be read as a state_dict, it may be truncated"),
-        (Teacher(path="half.safetensors", **RESNET8), "half.safetensors cannot be read as a state_dict"),
-        (Teacher(path="list.pt", **RESNET8), "list.pt is no state_dict"),
-        (Teacher(path="t.pt", **deeper), "the weights in t.pt are of another network than teacher.network"),
-        (Teacher(path="seven.pt", **RESNET8), "the weights in seven.pt are of another network"),
+        (TeacherConfig(), "teacher is not given: write teacher.path"),
+        (TeacherConfig(path="a", weights="b"), "teacher has both path a and weights b: write one"),
         (
-            Teacher(path="t.pt", network="CifarResnet"),
+            TeacherConfig(path="t.pt", mean=[0.5], **RESNET8),
+            "teacher.mean is [0.5]: write three numbers, one a channel",
+        ),
+        (TeacherConfig(path="t.pt", std=[0, 1, 1], **RESNET8), "teacher.std is [0, 1, 1]: write three numbers over 0"),
+        (TeacherConfig(path="a.ckpt", mean=[0, 0, 0]), "teacher.mean is for a state_dict, this teacher brings its own"),
+        (TeacherConfig(path="blocks.pt", **RESNET8), "has auxiliary blocks (layer3.auxiliary.0.conv1.weight): use the"),
+        (TeacherConfig(weights="GoogLeNet_Weights.IMAGENET1K_V1"), "unknown weights of torchvision"),
+        (TeacherConfig(weights="ResNet18_Weights.IMAGENET1K_V1"), "has 1000 classes, the data 10"),
+        (TeacherConfig(path="nowhere.ckpt"), "there is no checkpoint nowhere.ckpt"),
+        (TeacherConfig(path="nowhere.pt", **RESNET8), "there is no file nowhere.pt"),
+        (TeacherConfig(path="empty"), "no run in empty has a checkpoint 'best'"),
+        (TeacherConfig(path="t.pt"), "t.pt is a state_dict: write the class of its network as teacher.network"),
+        (TeacherConfig(path="half.pt", **RESNET8), "half.pt cannot be read as a state_dict, it may be truncated"),
+        (TeacherConfig(path="half.safetensors", **RESNET8), "half.safetensors cannot be read as a state_dict"),
+        (TeacherConfig(path="list.pt", **RESNET8), "list.pt is no state_dict"),
+        (TeacherConfig(path="t.pt", **deeper), "the weights in t.pt are of another network than teacher.network"),
+        (TeacherConfig(path="seven.pt", **RESNET8), "the weights in seven.pt are of another network"),
+        (
+            TeacherConfig(path="t.pt", network="CifarResnet"),
             "class of teacher.network 'CifarResnet': did you",
         ),
         (
-            Teacher(path="t.pt", network="CifarResNet", network_args={"deep": 8}),
+            TeacherConfig(path="t.pt", network="CifarResNet", network_args={"deep": 8}),
             "network_args do not fit dasc.networks",
         ),
-        (Teacher(weights="ResNet18_Weights.IMAGENET1K_V3"), "did you mean ResNet18_Weights.IMAGENET1K_V1"),
+        (TeacherConfig(weights="ResNet18_Weights.IMAGENET1K_V3"), "did you mean ResNet18_Weights.IMAGENET1K_V1"),
     ]
     for source, said in cases:
         assert said in user_error(load_teacher, source, ImageData()), source
@@ -193,10 +196,10 @@ def test_what_is_wrong_with_a_teacher_is_one_sentence(tmp_path: Path) -> None:
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     swapped = list("1023456789")
     path = write_checkpoint(tmp_path / "a.ckpt", classes=swapped)
-    assert "class 0 of the teacher" in user_error(load_teacher, Teacher(path=str(path)), ImageData())
+    assert "class 0 of the teacher" in user_error(load_teacher, TeacherConfig(path=str(path)), ImageData())
     assert "is '1', of the data '0': use a teacher of the same classes in the same order" in user_error(
-        load_teacher, Teacher(path=str(path)), ImageData()
+        load_teacher, TeacherConfig(path=str(path)), ImageData()
     )
     make_folder(tmp_path / "pets", {"train": {"cat": 2, "dog": 2}})
-    said = user_error(load_teacher, Teacher(path=str(path)), ImageData("folder", root=str(tmp_path / "pets")))
+    said = user_error(load_teacher, TeacherConfig(path=str(path)), ImageData("folder", root=str(tmp_path / "pets")))
     assert "has 10 classes, the data 2" in said

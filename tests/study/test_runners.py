@@ -7,7 +7,7 @@ import yaml
 
 from dasc.study import runners
 from dasc.study.runners import threads_of, visible_gpus
-from dasc.study.work import Order, outcome
+from dasc.study.work import WorkOrder, outcome
 from tests.support.command import dasc
 
 
@@ -58,7 +58,7 @@ def test_trainings_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_went_wrong_is_what_the_process_left_or_how_it_ended(tmp_path: Path) -> None:
-    order = Order(folder=tmp_path, rows=1)
+    order = WorkOrder(folder=tmp_path, rows=1)
     assert "ended by signal 9 (often too little memory)" in str(outcome(order, -9))
     assert outcome(order, 3) == f"its process ended with status 3: see {tmp_path / 'log.txt'}"
     (tmp_path / "error.txt").write_text("no data\n")

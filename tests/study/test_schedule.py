@@ -3,7 +3,7 @@ from pathlib import Path
 
 from dasc.study.jobs import Job
 from dasc.study.schedule import carry_out
-from dasc.study.work import Order
+from dasc.study.work import WorkOrder
 
 
 class Recorder:
@@ -15,7 +15,7 @@ class Recorder:
         self._bad = bad
         self._lost = lost
 
-    def submit(self, order: Order) -> "Future[str | None]":
+    def submit(self, order: WorkOrder) -> "Future[str | None]":
         self.given.append(order.folder.name)
         future: Future[str | None] = Future()
         if order.folder.name in self._lost:
@@ -37,8 +37,8 @@ JOBS = [job("a"), job("b", "a"), job("c", "b"), job("d", None, "a"), job("e")]
 def carried_out(runner: Recorder, done: tuple[str, ...] = ()) -> tuple[dict[str, str], list[tuple[str, str | None]]]:
     told: list[tuple[str, str | None]] = []
 
-    def order(given: Job) -> Order:
-        return Order(folder=Path(given.id), rows=1)
+    def order(given: Job) -> WorkOrder:
+        return WorkOrder(folder=Path(given.id), rows=1)
 
     return carry_out(JOBS, set(done), runner, order, lambda ended, error: told.append((ended.id, error))), told
 

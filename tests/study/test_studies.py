@@ -17,7 +17,7 @@ from dasc.study import command
 from dasc.study.file import read_study
 from dasc.study.folders import CONFIG, RESULT, write_json
 from dasc.study.results import read_results
-from dasc.study.work import Order, train_and_score
+from dasc.study.work import WorkOrder, train_and_score
 from tests.support.files import accept_made_files, make_cifar, make_folder, make_imagenet
 from tests.support.studies import few
 from tests.support.training import bare_trainer
@@ -51,7 +51,7 @@ class Here:
 
     slots = 1
 
-    def submit(self, order: Order) -> "Future[str | None]":
+    def submit(self, order: WorkOrder) -> "Future[str | None]":
         future: Future[str | None] = Future()
         write_json(order.folder / RESULT, train_and_score(order))
         future.set_result(None)

@@ -68,7 +68,7 @@ def test_the_keys_of_model_and_data_are_listed_with_what_they_mean(capsys: pytes
     assert "--model.skip SKIP" in model
     data = " ".join(printed(["fit", "--data.help", "ImageData"], capsys).split())
     assert "--data.batch_size BATCH_SIZE Images of one optimizer step over all processes." in data
-    assert "--data.split_seed SPLIT_SEED Seed of the validation split" in data
+    assert "--data.split_seed SPLIT_SEED Seed of the validation part" in data
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def check_continues(recorded: dict[str, Any], current: dict[str, Any]) -> None:
 
 def _other_images(recorded: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Return how the classes and the training images differ."""
-    classes = difference_of_classes(recorded["classes"], current["classes"])
+    classes = difference_of_classes(recorded.get("classes", ()), current.get("classes", ()))
     if classes:
         return [f"the classes differ: {classes}"]
     before, now = recorded.get("split"), current.get("split")

@@ -56,26 +56,34 @@ def prune_lowest(
     """Return masks (bool, contiguous, on the device of `current`) that prune the weights with the lowest scores.
 
     Args:
-        scores: A score >= 0 for each weight, by name.
+        scores: A number for each weight, by name.
         current: The masks so far; a weight that is pruned there is pruned in the result.
         target: Share of pruned weights, in [0, 1).
         layerwise: Whether scores are compared within each layer, or across all layers.
     """
     if not scores:
         return {}
-    # pruned weights come before all others, also before those with score 0
-    ranked = {name: score.masked_fill(~current[name].to(score.device), -1) for name, score in scores.items()}
+    ranked = {name: _lowest_where_pruned(score, current[name]) for name, score in scores.items()}
+    pruned = {name: mask.numel() - int(mask.sum()) for name, mask in current.items()}
     if layerwise:
-        masks = [_lowest_off(score, target) for score in ranked.values()]
+        masks = [_lowest_off(score, target, pruned[name]) for name, score in ranked.items()]
     else:
-        concatenated = _lowest_off(torch.cat([score.reshape(-1) for score in ranked.values()]), target)
-        parts = torch.split(concatenated, [score.numel() for score in ranked.values()])
+        every = torch.cat([score.reshape(-1) for score in ranked.values()])
+        parts = torch.split(
+            _lowest_off(every, target, sum(pruned[name] for name in ranked)), [s.numel() for s in ranked.values()]
+        )
         masks = [part.view(score.shape) for part, score in zip(parts, ranked.values(), strict=True)]
     return {name: mask.to(current[name].device) for name, mask in zip(ranked, masks, strict=True)}
 
 
-def _lowest_off(scores: Tensor, target: float) -> Tensor:
+def _lowest_where_pruned(scores: Tensor, mask: Tensor) -> Tensor:
+    lowest = -torch.inf if scores.is_floating_point() else torch.iinfo(scores.dtype).min
+    return scores.masked_fill(~mask.to(scores.device), lowest)
+
+
+def _lowest_off(scores: Tensor, target: float, pruned: int) -> Tensor:
+    """Return a mask that is False at the lowest scores, as many as the target asks for and at least `pruned`."""
     mask = torch.ones_like(scores, dtype=torch.bool, memory_format=torch.contiguous_format)
-    count = max(round(target * scores.numel()), int((scores < 0).sum()))
+    count = max(round(target * scores.numel()), pruned)
     mask.view(-1)[torch.topk(scores.reshape(-1), k=count, largest=False).indices] = False
     return mask

@@ -8,9 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from dasc.pruning import L1, LAMP, Criterion, Random
+from dasc.pruning import L1, LAMP, Criterion, Random, prune_lowest
 
-CRITERIA: list[Criterion] = [L1(), L1("global"), LAMP(), Random()]
+
+class Largest(Criterion):
+    """Prunes the largest weights: its scores are below 0."""
+
+    layerwise = True
+
+    def masks(
+        self, weights: Mapping[str, Tensor], current: Mapping[str, Tensor], target: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        return prune_lowest({name: -weight.abs() for name, weight in weights.items()}, current, target, self.layerwise)
+
+
+CRITERIA: list[Criterion] = [L1(), L1("global"), LAMP(), Random(), Largest()]
 SHAPES = {"conv": (6, 3, 3, 3), "layer.0.weight": (7, 11), "row": (1, 5), "one": (1,)}
 
 

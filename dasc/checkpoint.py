@@ -59,7 +59,7 @@ def read(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: check the path")
-    valid = _verified(path)
+    valid = _verify(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # whatever bytes make of the unpickler
@@ -78,7 +78,7 @@ def read(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
-def _verified(path: Path) -> bool | None:
+def _verify(path: Path) -> bool | None:
     """Return whether a file has a checksum that matches; None without one.
 
     Raises:

@@ -17,14 +17,14 @@ def difference_of_classes(recorded: Sequence[str], current: Sequence[str]) -> st
         return ""
     new = [name for name in current if name not in recorded]
     missing = [name for name in recorded if name not in current]
-    clauses = [f"the data have {_quoted(new)}, which it does not know"] * bool(new)
-    clauses += [f"the data lack its {_quoted(missing)}"] * bool(missing)
+    clauses = [f"the data have {_quote(new)}, which it does not know"] * bool(new)
+    clauses += [f"the data lack its {_quote(missing)}"] * bool(missing)
     if not clauses:
         number = next(i for i, (one, other) in enumerate(zip(recorded, current, strict=False)) if one != other)
         clauses = [f"class {number} is '{recorded[number]}' there and '{current[number]}' in the data"]
     return " and ".join(clauses)
 
 
-def _quoted(names: Sequence[str]) -> str:
+def _quote(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(f"'{name}'" for name in names[:NAMED]) + more

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dasc import checkpoint
-from dasc.callbacks.run import log_epoch
+from dasc.callbacks.context import log_epoch
 from dasc.cli import main
 from dasc.errors import UserError
 from dasc.stages import COLUMNS, Column, Stage, Stages, at_boundary

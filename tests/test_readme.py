@@ -12,9 +12,9 @@ import yaml
 from dasc.augment import OPERATIONS
 from dasc.cli import main
 from dasc.networks import set_auxiliary_blocks
-from dasc.study import command as study_command
+from dasc.study import entry as study_command
 from dasc.study.axes import parse_axis
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 from dasc.study.file import read_study
 from tests.support.augmentation import reference
 from tests.support.files import make_folder

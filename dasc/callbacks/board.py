@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from dasc.callbacks.run import run_folder
+from dasc.callbacks.context import run_folder
 from dasc.modules import Classifier
 from dasc.stages import COLUMNS, Stage, Stages, in_order
 

@@ -12,9 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from dasc import checksum
+from dasc.callbacks.context import run_folder
 from dasc.callbacks.files import write_whole
 from dasc.callbacks.report import StageReport
-from dasc.callbacks.run import run_folder
 from dasc.errors import UserError
 from dasc.modules import epoch_is_complete
 from dasc.runs import CHECKPOINTS, is_own_name

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from dasc.callbacks.board import boards
-from dasc.callbacks.run import image_data
+from dasc.callbacks.context import image_data
 from dasc.data import Batch
 from dasc.stages import Stages
 
@@ -39,7 +39,7 @@ class AugmentedImages(Callback):
             data = image_data(trainer)
             pixels = _pixels(_first(batch.images, self._count), data.mean, data.std)
             tag = f"augmented/stage-{self._stages.stage_at(epoch) + 1}"
-            logger.experiment.add_image(tag, make_grid(_enlarged(pixels), pad_value=128), epoch)
+            logger.experiment.add_image(tag, make_grid(_enlarge(pixels), pad_value=128), epoch)
 
 
 def _first(images: Tensor, count: int) -> Tensor:
@@ -53,7 +53,7 @@ def _pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tens
     return (images.detach().float().cpu() * scale + shift).clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-def _enlarged(images: Tensor) -> Tensor:
+def _enlarge(images: Tensor) -> Tensor:
     """Repeat each pixel until the images are large enough to be looked at."""
     times = -(-LEAST_SIDE // min(images.shape[-2:]))
     return images.repeat_interleave(times, -2).repeat_interleave(times, -1)

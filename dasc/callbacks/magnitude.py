@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from dasc.callbacks.run import image_data, log_epoch
+from dasc.callbacks.context import image_data, log_epoch
 from dasc.stages import Magnitude, Stages
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from dasc.callbacks.context import image_data
 from dasc.callbacks.files import write_csv
-from dasc.callbacks.run import image_data
 from dasc.data import Batch
 from dasc.modules import gather
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from dasc.callbacks.run import log_epoch
+from dasc.callbacks.context import log_epoch
 from dasc.errors import UserError
 from dasc.modules import PrunedClassifier
 from dasc.stages import Stages

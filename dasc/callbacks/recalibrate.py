@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from dasc.callbacks.run import log_epoch
+from dasc.callbacks.context import log_epoch
 from dasc.modules import Classifier
 from dasc.seeding import Stream, mix, run_seed
 from dasc.stages import Stages

@@ -7,8 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
+from dasc.callbacks.context import image_data, run_folder
 from dasc.callbacks.files import write_csv
-from dasc.callbacks.run import image_data, run_folder
 from dasc.modules import Classifier, PrunedClassifier, epoch_is_complete
 from dasc.networks import count, prunable_weights, short
 from dasc.stages import StageFacts, Stages, in_order

@@ -8,8 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from dasc.callbacks.board import boards
+from dasc.callbacks.context import run_folder
 from dasc.callbacks.files import write_csv
-from dasc.callbacks.run import run_folder
 from dasc.modules import DistilledClassifier, epoch_is_complete
 from dasc.stages import MAX_MAGNITUDE
 

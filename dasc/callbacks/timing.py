@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dasc import __version__
-from dasc.callbacks.run import image_data, log_epoch, run_folder
+from dasc.callbacks.context import image_data, log_epoch, run_folder
 from dasc.modules import epoch_is_complete
 from dasc.stages import Stages
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dasc.study.command import study
+from dasc.study.entry import study
 from dasc.study.options import COMMANDS
 
 NAME = "study"

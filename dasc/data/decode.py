@@ -58,7 +58,7 @@ class BrokenFilesError(UserError):
 
 def size_of(path: str) -> tuple[int, int]:
     """Return height and width of the upright image from the header of its file."""
-    with _opened(path) as image:
+    with _open(path) as image:
         # Pillow swaps the sides of a TIFF file itself
         swapped = image.format != "TIFF" and _orientation(image) in _SWAPS_SIDES
         return (image.width, image.height) if swapped else (image.height, image.width)
@@ -99,7 +99,7 @@ def decode_whole(path: str, size: tuple[int, int], margin: float = 1.0) -> Tenso
     scale = min(image.height / size[0], image.width / size[1]) / margin
     height, width = size[0] * scale, size[1] * scale
     top, left = (image.height - height) / 2, (image.width - width) / 2
-    return _resized(image, size, (left, top, left + width, top + height))
+    return _resize(image, size, (left, top, left + width, top + height))
 
 
 def decode_crop(path: str, size: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -111,7 +111,7 @@ def decode_crop(path: str, size: tuple[int, int], generator: torch.Generator) ->
         https://arxiv.org/abs/1409.4842; torchvision.transforms.v2.RandomResizedCrop.
     """
     image = _upright(path)
-    return _resized(image, size, random_box(image.height, image.width, generator))
+    return _resize(image, size, random_box(image.height, image.width, generator))
 
 
 def random_box(height: int, width: int, generator: torch.Generator) -> Box:
@@ -129,7 +129,7 @@ def random_box(height: int, width: int, generator: torch.Generator) -> Box:
     return left, top, left + wide, top + high
 
 
-def _opened(path: str) -> Image.Image:
+def _open(path: str) -> Image.Image:
     try:
         return Image.open(path)
     except _BROKEN as error:
@@ -138,7 +138,7 @@ def _opened(path: str) -> Image.Image:
 
 def _upright(path: str) -> Image.Image:
     """Decode an image to RGB and apply its EXIF orientation."""
-    with _opened(path) as image:
+    with _open(path) as image:
         try:
             colour = _in_colour(image)
         except _BROKEN as error:
@@ -155,7 +155,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Tensor:
+def _resize(image: Image.Image, size: tuple[int, int], box: Box) -> Tensor:
     resized = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 

@@ -152,7 +152,7 @@ class DistilledClassifier(PrunedClassifier):
         views, count = batch.images.shape[:2]
         every = batch.images.flatten(0, 1)
         answers = self.teacher.logits(every)
-        student = answers if selection.kl_weight == 0 else self._scored(every)
+        student = answers if selection.kl_weight == 0 else self._student_logits(every)
         scores = selection_scores(
             teacher=answers.view(views, count, -1),
             student=student.view(views, count, -1),
@@ -171,7 +171,7 @@ class DistilledClassifier(PrunedClassifier):
             self._count(chosen)
         return every[places], answers[places], more
 
-    def _scored(self, images: Tensor) -> Tensor:
+    def _student_logits(self, images: Tensor) -> Tensor:
         with _evaluating(self.network):
             return forward_in_parts(self.network, images)
 

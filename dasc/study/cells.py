@@ -113,12 +113,12 @@ class Cells:
             if part in self._open:
                 raise UserError(f"before.{part} starts from itself: a run can start from runs that do not need it")
             self._open.append(part)
-            cell = self._resolved(part, labels)
+            cell = self._resolve(part, labels)
             self._open.pop()
             self._found[key] = cell
         return self._found[key]
 
-    def _resolved(self, part: str, labels: Mapping[str, str]) -> Cell:
+    def _resolve(self, part: str, labels: Mapping[str, str]) -> Cell:
         grid = self._study.grid if part == STUDY else self._study.before[part]
         options = _Options()
         for path in grid.configs:
@@ -129,7 +129,7 @@ class Cells:
         for where, override in steps:
             for name, value in override.items():
                 try:
-                    options.add(name, self._started(value, labels, starts))
+                    options.add(name, self._insert_paths(value, labels, starts))
                 except UserError as error:
                     raise UserError(f"{where}: {error}") from None
         config = self._config(options, steps)
@@ -146,12 +146,12 @@ class Cells:
             needs=tuple(dict.fromkeys(cell.id for cell in starts.values())),
         )
 
-    def _started(self, value: Any, labels: Mapping[str, str], starts: dict[str, Cell]) -> Any:
+    def _insert_paths(self, value: Any, labels: Mapping[str, str], starts: dict[str, Cell]) -> Any:
         """Put the paths of checkpoints where a value names runs of the study."""
         if not isinstance(value, dict):
             return value
         if RUN not in value:
-            return {key: self._started(inner, labels, starts) for key, inner in value.items()}
+            return {key: self._insert_paths(inner, labels, starts) for key, inner in value.items()}
         cell = self._cell(value[RUN], self._labels_of(value[RUN], labels))
         rows = range(1, len(cell.stages) + 1)
         names = ["last", "best", *(f"stage-{k}" for k in rows), *(f"stage-{k}-best" for k in rows)]
@@ -181,7 +181,7 @@ class Cells:
             try:
                 self._read[key] = self._reader.read([*options.words, *options.table_words()])
             except Exception as error:
-                raise _explained(error, steps, self._reader, options) from error
+                raise _explain(error, steps, self._reader, options) from error
         if options.table is None:
             return self._read[key]
         try:
@@ -237,9 +237,7 @@ class _Options:
             self.table = Stages.parse(read["stages"]).dump()
 
 
-def _explained(
-    error: Exception, steps: list[tuple[str, Override]], reader: ConfigReader, options: _Options
-) -> Exception:
+def _explain(error: Exception, steps: list[tuple[str, Override]], reader: ConfigReader, options: _Options) -> Exception:
     """Say which override is not understood, with the nearest key."""
     reason = sentence(error)
     if reason is None:

@@ -37,7 +37,7 @@ def seconds_per_epoch(jobs: Sequence[Job], results: Path, reader: ConfigReader) 
             known[kinds[job.id]] = result["timing"]["seconds"] / result["timing"]["epochs"]
     for job in left:
         if kinds[job.id] not in known:
-            known[kinds[job.id]] = _measured(job, reader)
+            known[kinds[job.id]] = _measure(job, reader)
     return {job.id: known[kinds[job.id]] for job in left}
 
 
@@ -59,7 +59,7 @@ def _kind(job: Job) -> str:
     return repr((kept, blocks[-1] if job.start else blocks))
 
 
-def _measured(job: Job, reader: ConfigReader) -> float:
+def _measure(job: Job, reader: ConfigReader) -> float:
     """Train a few steps on noise; a teacher, which need not exist yet, is left out."""
     module, data = reader.make(job.config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

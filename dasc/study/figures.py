@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dasc.callbacks.files import write_whole
 from dasc.errors import UserError
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 from dasc.study.points import (
     Axes,
     Point,
@@ -131,7 +131,7 @@ def _magnitudes(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figu
     _legend(figure, handles, [*labels, "optimal M", "maximal M"], _note(found))
     return figure, (
         f"{format_of(spec.metric).title} over RandAugment magnitude M; {', '.join(labels)}. "
-        f"Optimal M: of the best mean; maximal M: the largest that is not worse than none. {_said(found)}"
+        f"Optimal M: of the best mean; maximal M: the largest that is not worse than none. {_describe(found)}"
     )
 
 
@@ -149,7 +149,7 @@ def _sparsities(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figu
         if all(right - left > 0.06 * (ticks[-1] - ticks[0]) for left, right in pairwise(ticks)):
             panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     _legend(figure, [_key(_line_look(i)) for i in range(len(labels))], labels, f"{axis} ({_note(found)})")
-    return figure, f"{format_of(spec.metric).title} over sparsity, by {axis}. {_said(found)}"
+    return figure, f"{format_of(spec.metric).title} over sparsity, by {axis}. {_describe(found)}"
 
 
 def _bars(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, str]:
@@ -174,7 +174,7 @@ def _bars(spec: FigureSpec, rows: Sequence[Row], axes: Axes) -> tuple[Figure, st
     handles = [_patch(_bar_look(i)) for i in range(len(bars))] if spec.groups else []
     _legend(figure, handles, bars if spec.groups else [], f"{axis} ({_note(found)})" if spec.groups else _note(found))
     by = f"{axis} and {spec.groups}" if spec.groups else axis
-    return figure, f"{format_of(spec.metric).title} of the last stage, by {by}. {_said(found)}"
+    return figure, f"{format_of(spec.metric).title} of the last stage, by {by}. {_describe(found)}"
 
 
 class _Places:
@@ -284,9 +284,9 @@ def _panels(spec: FigureSpec, names: Sequence[str], inches: float | None = None)
         panel.grid(axis="y", color="#dddddd", linewidth=0.6)
         panel.set_axisbelow(True)
         if spec.panels:
-            panel.set_title(_wrapped(f"{spec.panels}: {name}", _inches(panel)))
+            panel.set_title(_wrap(f"{spec.panels}: {name}", _inches(panel)))
     if spec.title:
-        figure.suptitle(_wrapped(spec.title, figure.get_figwidth() / 1.3))
+        figure.suptitle(_wrap(spec.title, figure.get_figwidth() / 1.3))
     _y_label(panels[: len(names)], format_of(spec.metric).title)
     return figure, panels[: len(names)]
 
@@ -318,7 +318,7 @@ def _word_ticks(panel: Panel, places: Sequence[float], labels: Sequence[str]) ->
 def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], note: str) -> None:
     """A legend under the panels, as wide as they are."""
     inches = figure.get_figwidth() - 0.4
-    labels = [_wrapped(label, inches - 1) for label in labels]
+    labels = [_wrap(label, inches - 1) for label in labels]
     longest = max((len(line) for label in labels for line in label.split("\n")), default=1)
     columns = max(1, min(len(labels), int(inches / (longest * _CHARACTER + 0.75))))
     lines = math.ceil(len(labels) / columns)
@@ -328,7 +328,7 @@ def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], note:
         [str(i) for i in range(len(labels))],
         loc="outside lower center",
         ncols=math.ceil(len(labels) / lines) if lines else 1,
-        title=_wrapped(note, inches),
+        title=_wrap(note, inches),
         frameon=False,
         handlelength=3.5,
     )
@@ -400,12 +400,12 @@ def _note(found: _Found) -> str:
     return f"mean, error bars: standard deviation over {n} seeds"
 
 
-def _said(found: _Found) -> str:
+def _describe(found: _Found) -> str:
     note = _note(found)
     return f"{note[0].upper()}{note[1:]}."
 
 
-def _wrapped(text: str, inches: float) -> str:
+def _wrap(text: str, inches: float) -> str:
     return "\n".join(_lines(text, max(8, int(inches / _CHARACTER))))
 
 

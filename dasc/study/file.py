@@ -10,7 +10,7 @@ import yaml
 
 from dasc.errors import UserError, unknown_name
 from dasc.study.axes import Override, is_seed, parse_axis, parse_override
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 
 RUN = "run"
 """The key of a value that stands for a checkpoint of another run: `{run: NAME, checkpoint: last}`."""

@@ -79,7 +79,7 @@ def plan_jobs(cells: Sequence[Cell]) -> list[Job]:
             node = node.next.setdefault(row, _Node(cell, depth))
         node.ends, node.cell = True, cell
     found = {job.id: job for root in roots.values() for job in _below(root, None)}
-    return _ordered(found, cells)
+    return _sort(found, cells)
 
 
 def epochs_of(cells: Sequence[Cell], jobs: Sequence[Job]) -> tuple[int, int]:
@@ -112,7 +112,7 @@ def _job(node: _Node, start: Job | None) -> Job:
     )
 
 
-def _ordered(jobs: Mapping[str, Job], cells: Sequence[Cell]) -> list[Job]:
+def _sort(jobs: Mapping[str, Job], cells: Sequence[Cell]) -> list[Job]:
     """Put the jobs into the order of the runs, each after those that it waits for."""
     ordered: dict[str, Job] = {}
 

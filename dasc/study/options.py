@@ -94,7 +94,7 @@ def fit_options(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def selected(words: Sequence[str]) -> dict[str, str]:
+def parse_selection(words: Sequence[str]) -> dict[str, str]:
     """Read `AXIS=LABEL` of several axes."""
     chosen = {}
     for word in words:

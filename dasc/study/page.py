@@ -92,7 +92,7 @@ def _figure(path: Path, prefix: str) -> str:
         svg = document.documentElement
         if svg is None:
             return ""
-        title, description = _said(svg, "title") or path.stem, _said(svg, "description")
+        title, description = _text_of(svg, "title") or path.stem, _text_of(svg, "description")
         for metadata in svg.getElementsByTagName("metadata"):
             svg.removeChild(metadata)
         for element in (svg, *svg.getElementsByTagName("*")):
@@ -105,7 +105,7 @@ def _figure(path: Path, prefix: str) -> str:
         return f"<figure>\n{svg.toxml()}\n{caption}\n</figure>"
 
 
-def _said(svg: minidom.Element, name: str) -> str:
+def _text_of(svg: minidom.Element, name: str) -> str:
     """What the figure's metadata say under a name of the Dublin Core."""
     for element in svg.getElementsByTagName(f"dc:{name}"):
         return "".join(child.data for child in element.childNodes if isinstance(child, minidom.Text))

@@ -49,7 +49,7 @@ def magnitude_points(
 ) -> dict[str, dict[float, dict[str, Point]]]:
     """Panel, sparsity and magnitude to a point: magnitudes in order, then `none`, then those that are no number."""
     splits = (_axis(axes, panels), _ascending("sparsity_asked"), _ascending("magnitude", _rank))
-    found: dict[str, dict[float, dict[str, Point]]] = _nested(last_rows(rows), metric, *splits)
+    found: dict[str, dict[float, dict[str, Point]]] = _nest(last_rows(rows), metric, *splits)
     return found
 
 
@@ -58,7 +58,7 @@ def sparsity_points(
 ) -> dict[str, dict[str, dict[float, Point]]]:
     """Panel, label of the line and sparsity to a point."""
     splits = (_axis(axes, panels), _axis(axes, lines), _ascending("sparsity_asked"))
-    found: dict[str, dict[str, dict[float, Point]]] = _nested(last_rows(rows), metric, *splits)
+    found: dict[str, dict[str, dict[float, Point]]] = _nest(last_rows(rows), metric, *splits)
     return found
 
 
@@ -67,7 +67,7 @@ def bar_points(
 ) -> dict[str, dict[str, dict[str, Point]]]:
     """Panel, group and bar to a point of the runs' last stages."""
     splits = (_axis(axes, panels), _axis(axes, groups), _axis(axes, bars))
-    found: dict[str, dict[str, dict[str, Point]]] = _nested(final_rows(rows), metric, *splits)
+    found: dict[str, dict[str, dict[str, Point]]] = _nest(final_rows(rows), metric, *splits)
     return found
 
 
@@ -126,10 +126,10 @@ def point(rows: Iterable[Row], metric: str) -> Point:
 _Split = Callable[[Sequence[Row]], dict[Any, list[Row]]]
 
 
-def _nested(rows: Sequence[Row], metric: str, *splits: _Split) -> Any:
+def _nest(rows: Sequence[Row], metric: str, *splits: _Split) -> Any:
     if not splits:
         return point(rows, metric)
-    parts = {key: _nested(part, metric, *splits[1:]) for key, part in splits[0](rows).items()}
+    parts = {key: _nest(part, metric, *splits[1:]) for key, part in splits[0](rows).items()}
     return {key: part for key, part in parts.items() if (part.summary.n if isinstance(part, Point) else part)}
 
 

@@ -28,7 +28,7 @@ def write_report(file: StudyFile, plan: Mapping[str, Any], results: Path) -> lis
     rows = write_results(plan, results)
     failed = failures(plan, results)
     said = [] if rows else ["no run is finished: there is nothing to draw"]
-    drawn = _drawn(file, rows, plan, results, said) if rows else []
+    drawn = _draw_figures(file, rows, plan, results, said) if rows else []
     shown = _tables(file, rows, plan) if rows else []
     facts = _facts(plan, results, rows)
     commands = [plan["command"]]
@@ -55,7 +55,9 @@ def failures(plan: Mapping[str, Any], results: Path) -> list[tuple[str, str]]:
     return list(failed.values())
 
 
-def _drawn(file: StudyFile, rows: Sequence[Row], plan: Mapping[str, Any], results: Path, said: list[str]) -> list[Path]:
+def _draw_figures(
+    file: StudyFile, rows: Sequence[Row], plan: Mapping[str, Any], results: Path, said: list[str]
+) -> list[Path]:
     drawn: list[Path] = []
     for number, spec in enumerate(file.figures, start=1):
         name = "figure" if len(file.figures) == 1 else f"figure-{number}"

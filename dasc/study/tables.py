@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import product
 
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 from dasc.study.points import (
     Axes,
     Point,

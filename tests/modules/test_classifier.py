@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from dasc.data import Batch, ImageData
 from dasc.errors import UserError
-from dasc.modules import Classifier, PrunedClassifier
+from dasc.modules import Classifier
 from dasc.networks import CifarResNet
 from dasc.stages import Stages, lr_at
 
@@ -281,20 +281,6 @@ def test_what_the_network_draws_depends_on_seed_and_epoch_and_not_on_the_state_b
 
     assert drawn(1) == drawn(2)
     assert len(set(drawn(1))) == 4
-
-
-@pytest.mark.parametrize("kind", [Classifier, PrunedClassifier])
-def test_compiling_has_fixed_shapes_and_leaves_the_names_of_the_weights(
-    kind: type[Classifier], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[nn.Module, dict[str, Any]]] = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **settings: asked.append((self, settings)))
-    plain = kind(network(), Stages.parse([{"epochs": 1}]))
-    module = kind(network(), Stages.parse([{"epochs": 1}]), compile=True)
-    for each in (plain, module):
-        quiet(1, limit_train_batches=1, limit_val_batches=0).fit(each, datamodule=digits())
-    assert asked == [(module.network, {"dynamic": False})]
-    assert list(module.state_dict()) == list(plain.state_dict())
 
 
 @pytest.mark.parametrize(

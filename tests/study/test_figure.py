@@ -1,7 +1,7 @@
 import pytest
 
 from dasc.errors import UserError
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 
 AXES = {"schedule": ["none", "decayed"], "network": ["a", "b"], "one": ["x"]}
 TABLES = [[{"magnitude": "14", "sparsity": 0.0}, {"magnitude": "4", "sparsity": 0.5}]]

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 
 from dasc.errors import UserError
 from dasc.study import figures
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 from dasc.study.figures import compose, draw, style
 
 Rows = list[dict[str, Any]]

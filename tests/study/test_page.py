@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 from dasc.study.figures import draw
 from dasc.study.page import page
 from dasc.study.tables import Table, tables

@@ -13,7 +13,6 @@ import yaml
 from dasc.checkpoint import load_network
 from dasc.cli import main
 from dasc.data import ImageData
-from dasc.study import command
 from dasc.study.file import read_study
 from dasc.study.folders import CONFIG, RESULT, write_json
 from dasc.study.results import read_results
@@ -89,8 +88,8 @@ def test_every_study_runs_and_scores_the_networks_of_its_checkpoints(
     accept_made_files(monkeypatch)
     large = path.stem == "fig2" and path.parent == STUDIES
     MAKERS["fig2" if large else path.parent.name](tmp_path / "data")
-    monkeypatch.setattr(command, "read_study", lambda given: few(read_study(given)))
-    monkeypatch.setattr(command, "_runner", lambda given: Here())
+    monkeypatch.setattr(entry, "read_study", lambda given: few(read_study(given)))
+    monkeypatch.setattr(entry, "_runner", lambda given: Here())
     settings = QUICK | (LARGE if large else {}) | {"data.root": tmp_path / "data"}
     main(["study", "run", str(path), "--results=out", *(f"--{key}={value}" for key, value in settings.items())])
     rows = read_results(Path("out/results.csv"))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dasc.study.figure import FigureSpec
+from dasc.study.figure_spec import FigureSpec
 from dasc.study.tables import Table, markdown, tables
 
 AXES = {"net": ["small", "large"], "scheme": ["base", "ours"]}

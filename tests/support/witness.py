@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dasc.callbacks.run import image_data
+from dasc.callbacks.context import image_data
 from dasc.data import Batch
 from dasc.modules import PrunedClassifier
 

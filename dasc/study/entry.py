@@ -20,7 +20,7 @@ from dasc.study.file import StudyFile, read_study
 from dasc.study.folders import CONFIG, LOCK, PLAN, is_finished, locked, read_json, run_folder, study_folder, write_json
 from dasc.study.jobs import Job, Study, plan_jobs
 from dasc.study.magnitudes import augmented_losses, overlay, select, suited
-from dasc.study.options import fit_options, parser, selected
+from dasc.study.options import fit_options, parse_selection, parser
 from dasc.study.ray_runner import RayRunner
 from dasc.study.report import write_report
 from dasc.study.results import collect
@@ -41,7 +41,7 @@ def study(words: Sequence[str]) -> None:
     results = Path(given.results) if given.results else study_folder(file.name)
     _check_folder(results, file.name)
     if given.command in ("plan", "run"):
-        read = _resolved(file, results, fit_options(rest))
+        read = _resolve(file, results, fit_options(rest))
         show_plan(read, given.jobs) if given.command == "plan" else _run(read, given, words)
         return
     if rest:
@@ -65,7 +65,7 @@ def _check_folder(results: Path, name: str) -> None:
         )
 
 
-def _resolved(file: StudyFile, results: Path, options: Mapping[str, Any]) -> Study:
+def _resolve(file: StudyFile, results: Path, options: Mapping[str, Any]) -> Study:
     reader = ConfigReader()
     cells = Cells(file, results, reader, options).all()
     tables = [
@@ -91,7 +91,7 @@ def _run(read: Study, given: argparse.Namespace, words: Sequence[str]) -> None:
         _check(read)
         runner = _runner(given)
         plan = _written(read, words)
-        failed = _carried_out(read, runner)
+        failed = _carry_out(read, runner)
         _report(read.file, plan, read.results)
     if failed:
         sys.exit(1)
@@ -123,7 +123,7 @@ def _runner(given: argparse.Namespace) -> Runner:
     return RayRunner(given.address, given.cpus, given.gpus)
 
 
-def _carried_out(read: Study, runner: Runner) -> dict[str, str]:
+def _carry_out(read: Study, runner: Runner) -> dict[str, str]:
     done = {job.id for job in read.jobs if is_finished(read.results, job.id)}
     start, total, ended = time.monotonic(), len(read.jobs), len(done)
     CONSOLE.print(f"{total} trainings, {ended} of them are finished: {read.results}")
@@ -191,7 +191,7 @@ def _report(file: StudyFile, plan: Mapping[str, Any], results: Path) -> None:
 
 def _magnitudes(given: argparse.Namespace, plan: Mapping[str, Any], results: Path) -> None:
     """Print what suits each sparsity, and write the table of stages that follows."""
-    rows = select(collect(plan, results), plan["axes"], selected(given.select))
+    rows = select(collect(plan, results), plan["axes"], parse_selection(given.select))
     if not rows:
         raise UserError(f"no run in {results} is finished: dasc study run {given.file}")
     found = suited(rows, augmented_losses(rows, plan, results, ConfigReader()))

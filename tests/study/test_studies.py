@@ -13,6 +13,7 @@ import yaml
 from dasc.checkpoint import load_network
 from dasc.cli import main
 from dasc.data import ImageData
+from dasc.study import entry
 from dasc.study.file import read_study
 from dasc.study.folders import CONFIG, RESULT, write_json
 from dasc.study.results import read_results

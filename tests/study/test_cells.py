@@ -40,7 +40,7 @@ def test_there_is_a_run_for_each_combination_in_the_files_order(resolve: Any) ->
     ]
     assert [cell.seed for cell in cells] == [0, 1] * 4
     assert len({cell.id for cell in cells}) == 8
-    assert [(row.magnitude, row.sparsity) for row in cells[-1].stages] == [(4, 0.0), (4, 0.8), (4, 0.8)]
+    assert [(str(row.magnitude), row.sparsity) for row in cells[-1].stages] == [("4", 0.0), ("4", 0.8), ("4", 0.8)]
     assert cells[0].config["stages"][1] == {"epochs": 2, "sparsity": 0.4}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dasc import checkpoint
 from dasc.augment import RandAugment, draw
 from dasc.cli import main
-from dasc.data import ImageData
+from dasc.data import BatchPipeline, ImageData
 from dasc.metrics import METRICS
 from dasc.networks import CifarResNet
 from dasc.seeding import Stream, mix
@@ -68,7 +68,7 @@ def test_the_scores_equal_those_of_dasc_test_on_the_same_checkpoint(
     with next(Path("log").glob("**/metrics.csv")).open() as file:
         (logged,) = csv.DictReader(file)
     assert {name for name in logged if name.startswith("test/")} == {f"test/{name}" for name in METRICS}
-    monkeypatch.delattr(ImageData, "test_view")  # a study does not augment test images
+    monkeypatch.delattr(BatchPipeline, "test_view")  # a study does not augment test images
     for eval_batch_size, exact in ((1024, True), (50, False)):
         scores = score(checkpoint.load_network(path).network, eval_batch_size=eval_batch_size)
         expected = {name: float(logged[f"test/{name}"]) for name in scores}

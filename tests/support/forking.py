@@ -31,6 +31,7 @@ def next_request() -> dict[str, Any] | None:
 def become(request: dict[str, Any]) -> None:
     """Take the environment, folder, arguments and streams of a request."""
     signal.alarm(TIMEOUT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by processes that a shell starts behind itself
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])

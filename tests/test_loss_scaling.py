@@ -48,7 +48,6 @@ def test_on_the_cpu_16_mixed_is_bf16_mixed(tiny: Path, tmp_path: Path) -> None:
         assert {row["precision"] for row in csv.DictReader(file)} == {"bf16-mixed"}
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # the first step is skipped
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_masks_hold_and_the_scale_is_resumed_where_steps_overflow(tiny: Path, tmp_path: Path) -> None:
     config = scaled(tiny, tmp_path / "scaled.yaml", 2.0**22)

@@ -42,11 +42,11 @@ def draw(count: int, generator: torch.Generator) -> Draws:
     """Draw for `count` images, everything uniform and independent."""
     return Draws(
         operation=torch.randint(len(OPERATIONS), (count, 2), generator=generator),
-        negative=torch.rand(count, 2, generator=generator) <= 0.5,
+        negative=torch.rand(count, 2, generator=generator, dtype=torch.float32) <= 0.5,
         magnitude=torch.randint(BINS, (count,), generator=generator),
-        flip=torch.rand(count, generator=generator) < 0.5,
-        shift=torch.rand(count, 2, generator=generator),
-        hole=torch.rand(count, 2, generator=generator),
+        flip=torch.rand(count, generator=generator, dtype=torch.float32) < 0.5,
+        shift=torch.rand(count, 2, generator=generator, dtype=torch.float32),
+        hole=torch.rand(count, 2, generator=generator, dtype=torch.float32),
     )
 
 

@@ -96,6 +96,7 @@ def _hide_warnings() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # resident data sets have none
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # of a resumed run
     warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed.*")  # metrics are reduced
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")  # a loss scaler skips first steps
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not record.getMessage().startswith("💡")
     )

@@ -48,6 +48,16 @@ def test_the_same_seed_draws_the_same_and_another_seed_does_not(column: str) -> 
     assert not torch.equal(getattr(first, column), getattr(other, column))
 
 
+def test_the_draws_of_float64_runs_are_those_of_float32_runs() -> None:
+    expected = draw(40, torch.Generator().manual_seed(3))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = draw(40, torch.Generator().manual_seed(3))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_drawing_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)

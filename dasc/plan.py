@@ -1,7 +1,6 @@
 """What a run will do, before it is run: the epochs, steps, images and sizes of each stage."""
 
 import copy
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from dasc.data import ImageData
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.networks import Count, count, describe_network, macs_per_weight, short
 from dasc.seeding import run_seed
-from dasc.stages import Stage, in_order
+from dasc.stages import PlanSizes, Prunable, Stage, in_order
 from dasc.stages.structure import structure_of
 
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
@@ -28,13 +27,6 @@ class Epoch(NamedTuple):
     images: int
 
 
-class Prunable(NamedTuple):
-    """A layer that is pruned: its number of weights, and the MACs of each."""
-
-    weights: int
-    macs: int
-
-
 class PlannedStage(NamedTuple):
     """A stage as it will be; epochs are counted from 1, sizes are without zeros, MACs are of one image."""
 
@@ -42,6 +34,7 @@ class PlannedStage(NamedTuple):
     last: int
     row: Stage
     lr: float
+    """Learning rate of the optimizer."""
     steps: int
     images: int
     layers: str
@@ -66,47 +59,27 @@ def epoch_of(images: int, batch_size: int, limit: int | float | None = None, acc
     return Epoch(steps=-(-batches // accumulate), images=batches * batch_size)
 
 
-def sizes_at(sparsity: float, dense: Count, layers: Mapping[str, Prunable], layerwise: bool) -> tuple[int, int | None]:
-    """Return the parameters and MACs that are left at a sparsity, rounded as the criteria of `dasc.pruning` round.
-
-    Args:
-        sparsity: The target sparsity, in [0, 1).
-        dense: The sizes of the unpruned network.
-        layers: The layers that are pruned, by name.
-        layerwise: `Criterion.layerwise`. False: how many zeros a layer gets depends on the weights, so the MACs of a
-            pruned network are None.
-    """
-    if not layerwise:
-        together = round(sparsity * sum(layer.weights for layer in layers.values()))
-        return dense.parameters - together, None if together else dense.macs
-    zeros = {name: round(sparsity * layer.weights) for name, layer in layers.items()}
-    return (
-        dense.parameters - sum(zeros.values()),
-        dense.macs - sum(layers[name].macs * number for name, number in zeros.items()),
-    )
-
-
 def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch) -> list[PlannedStage]:
     """Return the stages of a module that has not been trained."""
-    layerwise = not isinstance(module, PrunedClassifier) or module.criterion.layerwise
-    own_lr = module.recipe()["optimizer"]["lr"]
+    lr = module.recipe()["optimizer"]["lr"]
     sizes = _Sizes(module, image_size)
     own = sizes.plain()[0].layers
     planned = []
     for start, row in zip(module.stages.starts, module.stages, strict=True):
         dense, layers = sizes.of(row)
-        parameters, macs = sizes_at(row.sparsity, dense, layers, layerwise)
+        layerwise = not isinstance(module, PrunedClassifier) or module.criterion.layerwise
+        left = row.shrink(PlanSizes(dense.parameters, dense.macs, layers, layerwise))
         planned.append(
             PlannedStage(
                 first=start + 1,
                 last=start + row.epochs,
                 row=row,
-                lr=own_lr if row.lr is None else row.lr,
+                lr=lr,
                 steps=row.epochs * epoch.steps,
                 images=row.epochs * epoch.images,
                 layers=str(own) if dense.layers == own else f"{own}+{dense.layers - own}",
-                parameters=parameters,
-                macs=macs,
+                parameters=left.parameters,
+                macs=left.macs,
             )
         )
     return planned

@@ -1,6 +1,6 @@
 """The table of stages: how long each stage is, and the state of network and data during it."""
 
-from dasc.stages.column import Column, PlanFacts, StageFacts
+from dasc.stages.column import Column, PlanFacts, PlanSizes, Prunable, StageFacts
 from dasc.stages.columns import BOUNDARY, COLUMNS, ORDER, at_boundary, in_order
 from dasc.stages.columns.lr import lr_at, lr_factor
 from dasc.stages.schedules import MAX_MAGNITUDE, Constant, Linear, Magnitude, Schedule, parse_schedule
@@ -16,6 +16,8 @@ __all__ = (
     "Linear",
     "Magnitude",
     "PlanFacts",
+    "PlanSizes",
+    "Prunable",
     "Schedule",
     "Stage",
     "StageFacts",

@@ -23,11 +23,30 @@ class PlanFacts(Protocol):
 
     @property
     def lr(self) -> float:
-        """Peak learning rate."""
+        """Learning rate of the optimizer, the peak of rows without `lr`."""
 
     @property
     def layers(self) -> str:
         """Layers of the network, and of its auxiliary blocks, such as `20+20`."""
+
+
+class Prunable(NamedTuple):
+    """A layer that is pruned: its number of weights, and the MACs of each."""
+
+    weights: int
+    macs: int
+
+
+class PlanSizes(NamedTuple):
+    """Sizes of the network of a planned stage."""
+
+    parameters: int
+    macs: int | None
+    """MACs of one image; None if they depend on the weights."""
+    layers: Mapping[str, Prunable]
+    """The layers that are pruned, by name; empty for a module that does not prune."""
+    layerwise: bool
+    """Whether the target sparsity holds in each layer, or only in all of them together."""
 
 
 class StageFacts(NamedTuple):
@@ -107,6 +126,10 @@ class Column(ABC):
     def observe(self, network: nn.Module) -> Any:
         """Return, as plain data for a checkpoint, what `apply` needs to rebuild the structure; None for nothing."""
         return None
+
+    def shrink(self, value: Any, sizes: PlanSizes) -> PlanSizes:
+        """Return the sizes that a plan shows, without what the column removes besides the structure of `apply`."""
+        return sizes
 
     def text(self, value: Any) -> str:
         """Return the value for tables and stages.csv."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from dasc.errors import UserError, unknown_name
-from dasc.stages.column import Column, is_number
+from dasc.stages.column import Column, PlanSizes, is_number
 from dasc.stages.columns import COLUMNS, in_order
 
 
@@ -65,6 +65,12 @@ class Stage:
         """
         for name, value in self.items():
             COLUMNS[name].apply(network, value)
+
+    def shrink(self, sizes: PlanSizes) -> PlanSizes:
+        """Return the sizes that a plan shows, given those of the structure of this stage."""
+        for name, value in self.items():
+            sizes = COLUMNS[name].shrink(value, sizes)
+        return sizes
 
     def _differs(self, name: str) -> bool:
         return bool(self._values[name] != COLUMNS[name].default)

@@ -24,7 +24,7 @@ class LearningRate(Column):
 
     def plan_text(self, value: Any, facts: PlanFacts) -> str:
         """Return the peak."""
-        return f"{facts.lr:g}"
+        return f"{facts.lr if value is None else value:g}"
 
     def is_in_plan(self, values: Sequence[Any]) -> bool:
         """Return True."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dasc.stages.column import Column, StageFacts, is_number
+from dasc.stages.column import Column, PlanSizes, StageFacts, is_number
 
 
 class Sparsity(Column):
@@ -33,6 +33,19 @@ class Sparsity(Column):
         if value >= before:
             return ""
         return f"sparsity {value} is below the {before} of the stage before it: pruned weights do not come back"
+
+    def shrink(self, value: Any, sizes: PlanSizes) -> PlanSizes:
+        """Return the sizes without zeros, which are rounded as the criteria of `dasc.pruning` round.
+
+        Unless the target holds in each layer, the zeros of a layer depend on the weights, and MACs are not known.
+        """
+        layers = sizes.layers.values()
+        if not sizes.layerwise:
+            zeros = round(value * sum(layer.weights for layer in layers))
+            return sizes._replace(parameters=sizes.parameters - zeros, macs=None if zeros else sizes.macs)
+        counts = [(round(value * layer.weights), layer.macs) for layer in layers]
+        macs = None if sizes.macs is None else sizes.macs - sum(zeros * each for zeros, each in counts)
+        return sizes._replace(parameters=sizes.parameters - sum(zeros for zeros, _ in counts), macs=macs)
 
     def text(self, value: Any) -> str:
         """Return the target in percent."""

@@ -157,8 +157,8 @@ def _progress(read: dict[str, Any]) -> Progress:
     return int(read["dasc"]["epochs_done"]), int(read.get("global_step", 0))
 
 
-def newest_with(root: Path, name: str, difference: Callable[[dict[str, Any]], str]) -> tuple[Path, str]:
-    """Return a checkpoint of the newest run under `root` that fits, and a remark, which may be empty.
+def newest_with(root: Path, name: str, difference: Callable[[dict[str, Any]], str]) -> tuple[Path, dict[str, Any], str]:
+    """Return a checkpoint of the newest run under `root` that fits, its data under `dasc`, and a remark or ''.
 
     If its last.ckpt is damaged, the checkpoint of that run with the most progress is used instead.
 
@@ -184,7 +184,7 @@ def newest_with(root: Path, name: str, difference: Callable[[dict[str, Any]], st
             path, recorded, remark = *other, f"{path} is damaged: {other[0]} is used instead"
         reason = difference(recorded)
         if not reason:
-            return path, remark or (f"{skipped}: {path} is used instead" if skipped else "")
+            return path, recorded, remark or (f"{skipped}: {path} is used instead" if skipped else "")
         skipped = skipped or f"{folder.name} does not fit, {reason}"
     raise UserError(
         f"no run under {root / LOGS} has a checkpoint '{name}' of this network and these data"

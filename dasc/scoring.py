@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 from dasc import checkpoint, runs
 from dasc.data import ImageData
 from dasc.errors import UserError
+from dasc.importing import import_object
 from dasc.modules import Classifier
 from dasc.networks import auxiliary_blocks
 from dasc.stages import Stages
@@ -33,12 +33,12 @@ def find_checkpoint(given: str | None, root: Path, config: Any) -> tuple[Path, d
     """
     if given is None:
         raise UserError("--ckpt_path is missing: give a checkpoint, or best or last for the newest run's")
-    path = Path(given)
-    if given in ("best", "last"):
-        path, remark = runs.newest_with(root, given, lambda recorded: difference(recorded, config))
-        if remark:
-            print(remark)
-    return path, checkpoint.read(path, mmap=True)["dasc"]
+    if given not in ("best", "last"):
+        return Path(given), checkpoint.read(given, mmap=True)["dasc"]
+    path, recorded, remark = runs.newest_with(root, given, lambda recorded: difference(recorded, config))
+    if remark:
+        print(remark)
+    return path, recorded
 
 
 def difference(recorded: Mapping[str, Any], config: Any) -> str:
@@ -62,8 +62,7 @@ def difference(recorded: Mapping[str, Any], config: Any) -> str:
 
 def _network_of(config: Any) -> dict[str, Any]:
     """Return what `describe_network` would return of the network of a config, without the number of classes."""
-    module, _, name = config.class_path.rpartition(".")
-    kind = getattr(import_module(module), name)
+    kind = import_object(config.class_path)
     arguments = dict(config.get("init_args") or {})
     return _plain({"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments})
 

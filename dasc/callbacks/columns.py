@@ -1,10 +1,10 @@
 """The callbacks that apply the columns of the table at the start of a stage."""
 
 from collections.abc import Callable
-from importlib import import_module
 
 from lightning.pytorch import Callback
 
+from dasc.importing import import_object
 from dasc.modules import Classifier
 from dasc.stages import Column, Stages, at_boundary
 
@@ -25,6 +25,5 @@ def column_callbacks(stages: Stages, module: Classifier) -> list[Callback]:
 
 
 def _callback_of(column: Column) -> Callable[[Stages], Callback]:
-    module, _, name = column.callback.rpartition(".")
-    found: Callable[[Stages], Callback] = getattr(import_module(module), name)
+    found: Callable[[Stages], Callback] = import_object(column.callback)
     return found

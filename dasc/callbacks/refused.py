@@ -1,7 +1,6 @@
 """Callbacks of Lightning that a training refuses; docs/trainer.md lists them with those that work."""
 
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any
 
 from lightning.pytorch import Callback
@@ -20,6 +19,7 @@ from lightning.pytorch.callbacks import (
 
 from dasc.callbacks.averaging import WeightEMA
 from dasc.errors import UserError
+from dasc.importing import import_object
 
 REFUSED: dict[type[Callback], str] = {
     BaseFinetuning: "it adds parameter groups that have no learning rate in the table of stages: "
@@ -59,6 +59,5 @@ def check_callbacks(classes: Iterable[type]) -> None:
 
 def class_of(config: Any) -> type:
     """Return the class of a callback in a parsed config."""
-    module, _, name = config.class_path.rpartition(".")
-    found = getattr(import_module(module), name)
+    found = import_object(config.class_path)
     return found if isinstance(found, type) else object  # class_path may name a function that returns a callback

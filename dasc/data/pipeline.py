@@ -58,7 +58,7 @@ class TrainingEpoch:
         batch_size: Images of one training batch over all processes.
         rank: Number of this process.
         world_size: Number of processes; divides `batch_size`.
-        epochs: Epochs of the training, for a magnitude `(a, b)`; None if the number is not known.
+        epochs: Epochs of the training, for a magnitude that changes; None if the number is not known.
     """
 
     seed: int
@@ -76,7 +76,7 @@ class BatchPipeline:
 
         order = TrainingOrder(len(images.targets), batch_size=128, seed=0)
         pipeline = BatchPipeline(config, {"train": len(images.targets)})
-        state = AugmentationState(magnitude=(14, 4))
+        state = AugmentationState(magnitude=Linear(14, 4))
         for epoch in range(10):
             order.set_epoch(epoch)
             for batch in ResidentLoader(images, order):
@@ -119,7 +119,7 @@ class BatchPipeline:
             images are (n, B, 3, H, W), `magnitudes` are set, and nothing is mixed.
 
         Raises:
-            UserError: The magnitude is `(a, b)` and the epoch does not name the number of epochs.
+            UserError: The magnitude changes and the epoch does not name the number of epochs.
         """
         magnitude = magnitude_at(state.magnitude, epoch.epoch, epoch.epochs)
         draws = [self.draws(batch, epoch, view) for view in range(state.views)]

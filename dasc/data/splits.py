@@ -32,6 +32,10 @@ class SplitRule:
     parts: tuple[str, ...]
     train_size: float | None = None
 
+    def seed_of(self, part: str) -> int:
+        """Return the seed of a part: the test part is the same for every `seed`."""
+        return 0 if part == "test" else self.seed
+
     def plain(self) -> dict[str, Any]:
         """Return the rule as plain data; `rule_of` is the inverse."""
         return asdict(self) | {"parts": list(self.parts)}
@@ -88,7 +92,7 @@ def places_of(train: AnySet, rule: SplitRule) -> dict[str, Tensor]:
     names = names_of(train) if rule.rule == "hash" else []
     rest, found = torch.arange(len(train.targets)), {}
     for part in rule.parts:
-        seed = 0 if part == "test" else rule.seed
+        seed = rule.seed_of(part)
         targets = train.targets[rest]
         if rule.rule == "hash":
             kept, taken = hash_split([names[i] for i in rest.tolist()], targets, rule.share, seed, part)

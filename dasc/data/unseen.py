@@ -31,7 +31,8 @@ def trained_names(
     assert train is not None
     trained, exact = _trained(record, train)
     names, found = names_of(train), set(trained)
-    return [names[i] for i in places.tolist() if i in found or (not exact and not _by_hash(record, names[i]))]
+    rule = rule_of(record)
+    return [names[i] for i in places.tolist() if i in found or (not exact and not _by_hash(rule, names[i]))]
 
 
 def _trained(record: Mapping[str, Any], train: AnySet) -> tuple[list[int], bool]:
@@ -48,11 +49,9 @@ def _trained(record: Mapping[str, Any], train: AnySet) -> tuple[list[int], bool]
     return list(range(len(names))), False
 
 
-def _by_hash(record: Mapping[str, Any], name: str) -> bool:
+def _by_hash(rule: SplitRule, name: str) -> bool:
     """Return whether the hash of a file puts it into a part that the rule splits off, whichever other files exist."""
-    rule: SplitRule = rule_of(record)
-    seeds = {"test": 0, "val": rule.seed}
-    return rule.rule == "hash" and any(hash_of(name, seeds[part], part) < rule.share for part in rule.parts)
+    return rule.rule == "hash" and any(hash_of(name, rule.seed_of(part), part) < rule.share for part in rule.parts)
 
 
 def _moved(record: Mapping[str, Any], train: AnySet | None, scored: AnySet) -> list[str]:

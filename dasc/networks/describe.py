@@ -4,12 +4,12 @@ The convention is scikit-learn's: a network stores each argument of its construc
 """
 
 import inspect
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 from dasc.errors import UserError
+from dasc.importing import import_object
 
 
 def describe_network(network: nn.Module) -> dict[str, Any]:
@@ -36,9 +36,8 @@ def build_network(description: dict[str, Any]) -> nn.Module:
     Raises:
         UserError: The class cannot be imported or is no network.
     """
-    module_name, _, class_name = description["class_path"].rpartition(".")
     try:
-        kind = getattr(import_module(module_name), class_name)
+        kind = import_object(description["class_path"])
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"the network {description['class_path']} cannot be imported ({error}): install the package it is in"

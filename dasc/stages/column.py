@@ -88,6 +88,8 @@ class Column(ABC):
     """End of the error for other modules, after `stages ask for NAME VALUE, but CLASS `."""
     changes_network: bool = False
     """Whether another value than in the stage before makes another network of it."""
+    always_shown: bool = False
+    """Whether printed tables have the column even if all rows have the default."""
     csv_names: tuple[str, ...] = ()
     """Columns of stages.csv; () for one with the name of the column."""
 
@@ -112,7 +114,7 @@ class Column(ABC):
         return value
 
     def at(self, value: Any, epoch: int, epochs: int) -> Any:
-        """Return the value in an epoch (from 0) of a stage of so many epochs."""
+        """Return the value in epoch `epoch` (from 0) of a stage that has `epochs` epochs."""
         return value
 
     def before_first(self, value: Any) -> Any:
@@ -141,7 +143,7 @@ class Column(ABC):
 
     def is_in_plan(self, values: Sequence[Any]) -> bool:
         """Return whether the table of `dasc plan` has this column."""
-        return any(value != self.default for value in values)
+        return self.always_shown or any(value != self.default for value in values)
 
     def progress(self, value: Any) -> str:
         """Return the part of the progress bar about the value in an epoch; empty for none."""
@@ -165,7 +167,7 @@ class Column(ABC):
 
     def is_in_report(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether the table that ends a run has this column."""
-        return any(self.report_text(row) != self.text(self.default) for row in rows)
+        return self.always_shown or any(self.report_text(row) != self.text(self.default) for row in rows)
 
 
 def is_integer(value: Any) -> bool:

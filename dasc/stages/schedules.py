@@ -29,7 +29,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def at(self, epoch: int, epochs: int) -> Magnitude:
-        """Return M in an epoch (from 0) of so many."""
+        """Return M in epoch `epoch` (from 0) of `epochs` epochs."""
 
     def short(self) -> str:
         """Return the schedule in a few characters, without spaces."""

@@ -1,6 +1,5 @@
 """The column `epochs`: the length of a stage."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dasc.stages.column import Column, PlanFacts, StageFacts, is_integer, scaled_count
@@ -13,6 +12,7 @@ class Epochs(Column):
     required = "epochs is missing: write how many epochs the stage is long"
     remedy = "write a whole number, at least 1"
     help = "epochs"
+    always_shown = True
 
     def is_valid(self, value: Any) -> bool:
         """Return whether it is an integer of at least 1."""
@@ -26,10 +26,6 @@ class Epochs(Column):
         """Return the first and the last epoch."""
         return f"{facts.first}-{facts.last}"
 
-    def is_in_plan(self, values: Sequence[Any]) -> bool:
-        """Return True."""
-        return True
-
     def progress(self, value: Any) -> str:
         """Return nothing: the progress bar counts epochs itself."""
         return ""
@@ -41,10 +37,6 @@ class Epochs(Column):
     def csv(self, value: Any, facts: StageFacts) -> dict[str, Any]:
         """Return the length."""
         return {"epochs": value}
-
-    def is_in_report(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Return True."""
-        return True
 
 
 COLUMN = Epochs()

@@ -17,6 +17,7 @@ class LearningRate(Column):
     remedy = "write a number over 0"
     default_text = "the optimizer's"
     help = "lr, the peak learning rate"
+    always_shown = True
 
     def is_valid(self, value: Any) -> bool:
         """Return whether it is a finite number over 0."""
@@ -25,10 +26,6 @@ class LearningRate(Column):
     def plan_text(self, value: Any, facts: PlanFacts) -> str:
         """Return the peak."""
         return f"{facts.lr if value is None else value:g}"
-
-    def is_in_plan(self, values: Sequence[Any]) -> bool:
-        """Return True."""
-        return True
 
     def progress(self, value: Any) -> str:
         """Return nothing: the rate changes with every step."""

@@ -1,6 +1,6 @@
 """The column `magnitude`: the strength of RandAugment during a stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dasc.stages.column import Column, StageFacts
@@ -19,6 +19,7 @@ class MagnitudeColumn(Column):
     default = Constant("none")
     remedy = "write 0..30, random, [a, b] or none"
     help = "magnitude, 0..30, none, random or [a, b]"
+    always_shown = True
     callback = "dasc.callbacks.magnitude.MagnitudeDecay"
 
     def parse(self, raw: Any) -> Any:
@@ -41,10 +42,6 @@ class MagnitudeColumn(Column):
         """Return the schedule in words."""
         return str(value)
 
-    def is_in_plan(self, values: Sequence[Any]) -> bool:
-        """Return True."""
-        return True
-
     def progress(self, value: Any) -> str:
         """Return M."""
         return f"M {value}"
@@ -60,10 +57,6 @@ class MagnitudeColumn(Column):
     def csv(self, value: Any, facts: StageFacts) -> dict[str, Any]:
         """Return the schedule as in YAML."""
         return {"magnitude": str(value.dump())}
-
-    def is_in_report(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Return True."""
-        return True
 
 
 COLUMN = MagnitudeColumn()

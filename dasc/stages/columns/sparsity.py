@@ -18,6 +18,7 @@ class Sparsity(Column):
     remedy = "write a number from 0 to below 1"
     default_text = "0"
     help = "sparsity, 0 to below 1"
+    always_shown = True
     callback = "dasc.callbacks.pruning.L1Pruning"
     capability = "prunes"
     capability_error = "does not prune: set model to PrunedClassifier"
@@ -51,10 +52,6 @@ class Sparsity(Column):
         """Return the target in percent."""
         return f"{value:.1%}"
 
-    def is_in_plan(self, values: Sequence[Any]) -> bool:
-        """Return True."""
-        return True
-
     def progress(self, value: Any) -> str:
         """Return the target."""
         return f"sparsity {value:g}"
@@ -79,10 +76,6 @@ class Sparsity(Column):
     def report_text(self, row: Mapping[str, Any]) -> str:
         """Return the sparsity that was reached."""
         return f"{row['sparsity']:.1%}"
-
-    def is_in_report(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Return True."""
-        return True
 
 
 COLUMN = Sparsity()

@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-distill test bench-gpu lint format clean
+.PHONY: help demo demo-distill test wheel bench-gpu bench-start lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -19,6 +19,12 @@ demo-distill: .venv/installed ## Train a teacher on the digits, and a student wh
 test: .venv/installed-dev ## Run the tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
 
+wheel: .venv/installed-dev ## Build the wheel and the source distribution in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+bench-start: .venv/installed ## Print the CPU time of commands until they train, beside that of their imports
+	$(BIN)/python benchmarks/start.py
+
 bench-gpu: .venv/installed ## Write bench-gpu.md: speed on this machine's GPU beside peers and bounds (under 8 minutes)
 	$(BIN)/python benchmarks/gpu.py --output bench-gpu.md
 
@@ -32,7 +38,7 @@ format: .venv/installed-dev ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment and all caches; runs in lightning_logs/ stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dasc.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist dasc.egg-info
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,4 +1,4 @@
-"""What a user got wrong, in one sentence."""
+"""Errors that end in one sentence: what a user got wrong, and a training that was stopped."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,6 +9,27 @@ class UserError(Exception):
 
     Not a ValueError: jsonargparse would take that for a value of another type, and bury the sentence.
     """
+
+
+STATUS = {"SIGTERM": 143, "Ctrl-C": 130}
+"""Exit status by what stopped the training: 128 + the number of the signal, as a shell reports it."""
+
+
+class StoppedError(SystemExit):
+    """The end of a training that was stopped by a signal.
+
+    Args:
+        signal: `SIGTERM` or `Ctrl-C`.
+        message: How far the training is, in one sentence.
+    """
+
+    def __init__(self, signal: str, message: str = "") -> None:
+        super().__init__(STATUS[signal])
+        self.signal = signal
+        self.message = message or f"stopped by {signal}"
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def unknown_name(what: str, given: str, names: Iterable[str]) -> str:

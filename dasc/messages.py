@@ -10,10 +10,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from dasc.data import ImageData
-from dasc.errors import UserError, unknown_name
+from dasc.errors import StoppedError, UserError, unknown_name
 from dasc.modules import Classifier
 from dasc.pruning import Criterion
-from dasc.stopping import StoppedError
 
 
 def sentence(error: BaseException) -> str | None:

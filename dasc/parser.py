@@ -2,6 +2,7 @@
 
 import re
 import sys
+from argparse import HelpFormatter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 
 from dasc.errors import UserError
+from dasc.help_format import Formatter
 
 
 class Parser(LightningArgumentParser):
@@ -34,6 +36,9 @@ class Parser(LightningArgumentParser):
 
     _of_module = False
     _of_optimizer = False
+
+    def __init__(self, *args: Any, formatter_class: type[HelpFormatter] = Formatter, **kwargs: Any) -> None:
+        super().__init__(*args, formatter_class=formatter_class, **kwargs)
 
     def add_class_arguments(self, class_type: type, nested_key: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """Add the arguments of a class, and note whether the class is a module or an optimizer."""

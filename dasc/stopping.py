@@ -8,28 +8,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from dasc.errors import StoppedError
 from dasc.stages import Stages
-
-STATUS = {"SIGTERM": 143, "Ctrl-C": 130}
-"""Exit status by what stopped the training: 128 + the number of the signal, as a shell reports it."""
-
-
-class StoppedError(SystemExit):
-    """The end of a training that was stopped by a signal.
-
-    Args:
-        signal: `SIGTERM` or `Ctrl-C`.
-        message: How far the training is, in one sentence.
-    """
-
-    def __init__(self, signal: str, message: str = "") -> None:
-        super().__init__(STATUS[signal])
-        self.signal = signal
-        self.message = message or f"stopped by {signal}"
-
-    def __str__(self) -> str:
-        return self.message
-
 
 @contextmanager
 def exit_status_of_signals() -> Iterator[None]:

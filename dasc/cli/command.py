@@ -1,4 +1,4 @@
-"""A command of `dasc`."""
+"""A command of `dasc` on the config of a training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from dasc.parser import Parser
 
 @dataclass(frozen=True)
 class Command:
-    """A command of `dasc`; `dasc.cli.main.COMMANDS` has all.
+    """A command on the config of a training; `dasc.cli.registry.COMMANDS` has all commands.
 
     Args:
         name: The word after `dasc`.
-        summary: One sentence for `dasc --help`.
+        summary: One sentence on the command.
         make_parser: Returns the parser of the command's options.
         run: Runs the command, given that parser, the options that it parsed, and all words after `dasc`. Returns an
             object for callers in Python.
@@ -25,3 +25,8 @@ class Command:
     summary: str
     make_parser: Callable[[], Parser]
     run: Callable[[Parser, Namespace, Sequence[str]], Any]
+
+    def __call__(self, words: Sequence[str]) -> Any:
+        """Parse the words after the command and run it; errors are raised."""
+        parser = self.make_parser()
+        return self.run(parser, parser.parse_args(list(words)), [self.name, *words])

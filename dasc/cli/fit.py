@@ -29,13 +29,15 @@ from dasc.cli.command import Command
 from dasc.cli.help import command_help
 from dasc.cli.start import Start, length_of_epoch, prepare_start
 from dasc.cli.training import TrainingCLI
+from dasc.cli.registry import COMMANDS
 from dasc.config import check_training_config, fit_parser
+from dasc.errors import StoppedError
 from dasc.modules import DistilledClassifier
 from dasc.parser import Parser
-from dasc.stopping import StoppedError, describe_stop, exit_status_of_signals, stop_reason
+from dasc.stopping import describe_stop, exit_status_of_signals, stop_reason
 from dasc.trainer_rules import as_list
 
-SUMMARY = "Train and prune through the table of stages."
+SUMMARY = COMMANDS["fit"].summary
 
 
 class Fit(TrainingCLI):

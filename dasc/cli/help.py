@@ -1,20 +1,9 @@
-"""Texts of `dasc --help` and of the commands on a training's config."""
+"""Texts of `dasc COMMAND --help`, for the commands on a training's config."""
 
-import argparse
 from typing import Any
 
-from jsonargparse import DefaultHelpFormatter
-
-from dasc import __version__
+from dasc.help_format import Formatter
 from dasc.stages import COLUMNS
-
-ABOUT = """\
-Data augmentation schedules for compression: trains image classifiers through a
-table of stages, each with its own sparsity and its own strength of RandAugment."""
-
-STUDY = """\
-dasc study plan|run|status|report|magnitudes FILE: many runs from one file, their
-table and their figures; see dasc study --help."""
 
 OPTIONS = """\
 Options are read from config files and the command line; the later wins.
@@ -26,16 +15,6 @@ Options are read from config files and the command line; the later wins.
   --model.KEY VALUE      network and training; --model.help PrunedClassifier
   --data.KEY VALUE       the images; --data.help ImageData
   --trainer.KEY VALUE    devices, precision and more of Lightning's Trainer"""
-
-
-class Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Formatter that keeps the lines of a description."""
-
-
-def main_help() -> dict[str, Any]:
-    """Return the parser arguments with the texts of `dasc --help` and `dasc --version`."""
-    about = f"{ABOUT}\n\n{STUDY}"
-    return {"formatter_class": Formatter, "prog": "dasc", "version": __version__, "description": about}
 
 
 def command_help(name: str, summary: str, checkpoint: str, example: str = "") -> dict[str, Any]:

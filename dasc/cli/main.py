@@ -1,4 +1,7 @@
-"""Dispatch of `dasc COMMAND`, and how errors are shown."""
+"""Dispatch of `dasc COMMAND`, and how errors are shown.
+
+No library is imported here: `dasc --help` and a wrong command are answered at once.
+"""
 
 import logging
 import sys
@@ -6,27 +9,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-
-from dasc.cli import fit, plan, score, study, teacher_report
-from dasc.cli.command import Command
-from dasc.cli.help import main_help
-from dasc.config import new_parser
-from dasc.messages import sentence
-from dasc.stopping import STATUS, StoppedError
-
-COMMANDS: dict[str, Command] = {
-    command.name: command
-    for command in (
-        fit.COMMAND,
-        score.VALIDATE,
-        score.TEST,
-        score.PREDICT,
-        plan.COMMAND,
-        teacher_report.COMMAND,
-    )
-}
-"""The commands by name, in the order of `dasc --help`. `dasc study` is not among them: it parses its own words."""
+from dasc.cli.main_help import main_parser
+from dasc.cli.registry import COMMANDS
+from dasc.errors import STATUS, StoppedError, UserError, unknown_name
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -38,18 +23,17 @@ def main(args: Sequence[str] | None = None) -> None:
     _hide_warnings()
     words = list(sys.argv[1:] if args is None else args)
     try:
-        if words[:1] == [study.NAME]:
-            study.run(words[1:])
-        else:
-            run(args)
+        run(args)
     except StoppedError as stop:
+        from lightning.pytorch.utilities import rank_zero_only
+
         rank_zero_only(print)(f"{_prefix(words)}: {stop.message}", file=sys.stderr)
         raise
     except KeyboardInterrupt:
         print(f"{_prefix(words)}: interrupted before the training started", file=sys.stderr)
         sys.exit(STATUS["Ctrl-C"])
     except Exception as error:
-        mistake = sentence(error)
+        mistake = _sentence(error)
         if mistake is None:
             raise
         print(f"{_prefix(words)}: {mistake}", file=sys.stderr)
@@ -61,33 +45,60 @@ def run(args: Sequence[str] | None = None) -> Any:
 
     Args:
         args: The words after `dasc`; None takes those of the process.
+
+    Raises:
+        UserError: There is no such command.
     """
-    if args is not None and len(sys.argv) > 1:
-        rank_zero_warn(
-            "dasc was called with arguments of its own, but processes for further devices are started with those of "
-            f"this process: sys.argv[1:]={sys.argv[1:]}, args={list(args)}"
-        )
     words = list(map(str, sys.argv[1:] if args is None else args))
-    parser = new_parser(**main_help())
-    subcommands = parser.add_subcommands()
-    parsers = {command.name: command.make_parser() for command in _needed(words)}
-    for name, of_command in parsers.items():
-        subcommands.add_subcommand(name, of_command, help=COMMANDS[name].summary)
-    config = parser.parse_args(words)
-    name = config.subcommand
-    return COMMANDS[name].run(parsers[name], config[name], words)
+    first = words[0] if words else ""
+    if first in COMMANDS:
+        command = COMMANDS[first].load()
+        if args is not None and len(sys.argv) > 1:
+            _warn_of_arguments(words)
+        return command(words[1:])
+    if _is_before_command(first):
+        from dasc.cli.before import run_with_options_before
+
+        return run_with_options_before(words)
+    if first and not first.startswith("-"):
+        raise UserError(f"{unknown_name('command', first, COMMANDS)}; see dasc --help")
+    parser = main_parser()
+    parser.parse_args(words)
+    parser.print_help(sys.stderr)
+    sys.exit(2)
 
 
-def _needed(words: Sequence[str]) -> list[Command]:
-    """Return the command that is named first; all if there is none, as for `--help` and `--config FILE COMMAND`."""
-    return [COMMANDS[word] for word in words[:1] if word in COMMANDS] or list(COMMANDS.values())
+def _is_before_command(word: str) -> bool:
+    """Return whether a word is an option that may be before the command, as in `dasc --config FILE fit`."""
+    return word.startswith("-c") or word.partition("=")[0] in ("--config", "--print_config")
+
+
+def _warn_of_arguments(words: Sequence[str]) -> None:
+    from lightning.pytorch.utilities import rank_zero_warn
+
+    rank_zero_warn(
+        "dasc was called with arguments of its own, but processes for further devices are started with those of "
+        f"this process: sys.argv[1:]={sys.argv[1:]}, args={list(words)}"
+    )
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return the user's mistake; the other errors are those of libraries, which are imported to tell them apart."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    from dasc.messages import sentence
+
+    return sentence(error)
 
 
 def _prefix(words: Sequence[str]) -> str:
     """Return the command as far as its words are known, such as `dasc study plan`."""
-    if words[:1] == [study.NAME]:
-        return " ".join(["dasc", study.NAME, *study.known(words[1:2])])
-    return " ".join(["dasc", *(word for word in words[:1] if word in COMMANDS)])
+    known = [word for word in words[:1] if word in COMMANDS]
+    if known == ["study"]:
+        from dasc.cli import study
+
+        known += study.known(words[1:2])
+    return " ".join(["dasc", *known])
 
 
 def _hide_warnings() -> None:

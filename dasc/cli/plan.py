@@ -9,13 +9,14 @@ from dasc.callbacks.averaging import WeightEMA, weights_of
 from dasc.callbacks.refused import class_of
 from dasc.cli.command import Command
 from dasc.cli.help import command_help
+from dasc.cli.registry import COMMANDS
 from dasc.cli.start import length_of_epoch, prepare_start
 from dasc.config import add_unused_weights_only, check_training_config, training_parser
 from dasc.parser import Parser
 from dasc.plan import print_plan
 from dasc.trainer_rules import as_list
 
-SUMMARY = "Print what fit would do, without training."
+SUMMARY = COMMANDS["plan"].summary
 
 
 def make_parser() -> Parser:

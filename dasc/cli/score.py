@@ -11,16 +11,10 @@ from dasc import scoring
 from dasc.callbacks import PredictionWriter
 from dasc.cli.command import Command
 from dasc.cli.help import command_help
+from dasc.cli.registry import COMMANDS
 from dasc.cli.training import TrainingCLI
 from dasc.config import add_allow_option, add_method_options, training_parser
 from dasc.parser import Parser
-
-SUMMARIES = {
-    "validate": "Score a checkpoint on the validation images.",
-    "test": "Score a checkpoint on the test images.",
-    "predict": "Write predictions.csv for the test images.",
-}
-
 
 class Scoring(TrainingCLI):
     """A checkpoint, and the images that it is scored on."""
@@ -90,7 +84,7 @@ def _predict(parser: Parser, config: Namespace, words: Sequence[str]) -> Scoring
 
 
 def _command(name: str, run: Callable[[Parser, Namespace, Sequence[str]], Scoring]) -> Command:
-    summary = SUMMARIES[name]
+    summary = COMMANDS[name].summary
 
     def make_parser() -> Parser:
         help_texts = command_help(name, summary, "what to score; or best, or last", "--ckpt_path best")

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dasc.study.entry import study
 from dasc.study.options import COMMANDS
 
-NAME = "study"
-
 
 def run(words: Sequence[str]) -> None:
     """Run `dasc study WORDS`."""

@@ -6,12 +6,13 @@ from jsonargparse import Namespace
 
 from dasc.cli.command import Command
 from dasc.cli.help import command_help
+from dasc.cli.registry import COMMANDS
 from dasc.cli.training import TrainingCLI
 from dasc.config import add_allow_option, add_unused_weights_only, training_parser
 from dasc.parser import Parser
 from dasc.teacher_report import report
 
-SUMMARY = "Compare teachers on the test images."
+SUMMARY = COMMANDS["teacher-report"].summary
 
 
 def make_parser() -> Parser:

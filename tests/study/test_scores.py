@@ -18,7 +18,7 @@ from dasc.data import BatchPipeline, ImageData
 from dasc.metrics import METRICS
 from dasc.networks import CifarResNet
 from dasc.seeding import Stream, mix
-from dasc.stopping import StoppedError
+from dasc.errors import StoppedError
 from dasc.study.figure_spec import FigureSpec
 from dasc.study.folders import RESULT, run_folder, write_json
 from dasc.study.results import read_results, write_results

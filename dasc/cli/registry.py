@@ -1,0 +1,34 @@
+"""Table of the commands of `dasc`; the module of a command is imported when it is used."""
+
+from collections.abc import Callable, Sequence
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command of `dasc`."""
+
+    target: str
+    """`MODULE:OBJECT`; the object is called with the words after the command, and returns an object for Python."""
+
+    summary: str
+    """One sentence for `dasc --help`."""
+
+    def load(self) -> Callable[[Sequence[str]], Any]:
+        """Import the command."""
+        command: Callable[[Sequence[str]], Any] = resolve_name(self.target)
+        return command
+
+
+COMMANDS = {
+    "fit": Entry("dasc.cli.fit:COMMAND", "Train and prune through the table of stages."),
+    "validate": Entry("dasc.cli.score:VALIDATE", "Score a checkpoint on the validation images."),
+    "test": Entry("dasc.cli.score:TEST", "Score a checkpoint on the test images."),
+    "predict": Entry("dasc.cli.score:PREDICT", "Write predictions.csv for the test images."),
+    "plan": Entry("dasc.cli.plan:COMMAND", "Print what fit would do, without training."),
+    "teacher-report": Entry("dasc.cli.teacher_report:COMMAND", "Compare teachers on the test images."),
+    "study": Entry("dasc.cli.study:run", "Many runs from one file, their table and their figures."),
+    "configs": Entry("dasc.cli.configs:run", "Copy the configs that come with dasc into a folder."),
+    "completion": Entry("dasc.cli.completion:run", "Print a script that completes dasc in bash or zsh."),
+}
+"""The commands by name, in the order of `dasc --help`."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from dasc.cli.class_help import class_help
 from dasc.parser import Parser
 
 
@@ -29,4 +30,8 @@ class Command:
     def __call__(self, words: Sequence[str]) -> Any:
         """Parse the words after the command and run it; errors are raised."""
         parser = self.make_parser()
+        text = class_help(parser, words)
+        if text is not None:
+            print(text, end="")
+            return None
         return self.run(parser, parser.parse_args(list(words)), [self.name, *words])

@@ -35,7 +35,9 @@ def cpu_seconds(words: list[str], folder: str) -> float:
     """Return the user and system time of Python with these arguments, in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 2):
+        sys.exit(f"{' '.join(words)} failed: {done.stderr}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -44,12 +46,14 @@ def main() -> None:
     """Print the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
-    seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    parser.add_argument("--commands", nargs="+", choices=list(COMMANDS), default=list(COMMANDS), metavar="COMMAND")
+    options = parser.parse_args()
+    repeats = options.repeats
+    seconds: dict[str, list[float]] = {name: [] for name in (IMPORTS_ROW, *options.commands)}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeats):
-            for name, words in COMMANDS.items():
-                seconds[name].append(cpu_seconds(words, folder))
+            for name, values in seconds.items():
+                values.append(cpu_seconds(COMMANDS[name], folder))
     imports = statistics.median(seconds[IMPORTS_ROW])
     print("| command | CPU seconds | least | ratio to the imports |")
     print("| --- | ---: | ---: | ---: |")

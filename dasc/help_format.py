@@ -87,7 +87,9 @@ def _classes(paths: Sequence[str]) -> str:
 def _short_type(text: str) -> str:
     """Return a type such as `Union[int, Literal['a', 'b'], null]` as `int | a | b | null`."""
     text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
-    innermost = re.compile(r"(Optional|Union|Literal)\[([^\[\]]*(?:\b(?!Optional|Union|Literal)\w+\[[^\[\]]*\][^\[\]]*)*)\]")
+    innermost = re.compile(
+        r"(Optional|Union|Literal)\[([^\[\]]*(?:\b(?!Optional|Union|Literal)\w+\[[^\[\]]*\][^\[\]]*)*)\]"
+    )
     while (shorter := innermost.sub(_alternatives, text)) != text:
         text = shorter
     return text.replace("'", "")

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from dasc.errors import StoppedError
 from dasc.stages import Stages
 
+
 @contextmanager
 def exit_status_of_signals() -> Iterator[None]:
     """Turn SIGTERM and Ctrl-C, as Lightning's `fit` passes them on, into the exit statuses of a shell.

@@ -1,4 +1,4 @@
-"""The benchmarks of the GPU, on the CPU with little work."""
+"""The benchmarks of the GPU, on the CPU with little work, and that of the start."""
 
 import os
 import re
@@ -43,3 +43,19 @@ def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
     assert done.returncode == 1
     assert done.stderr.strip() == "bench-gpu needs a CUDA GPU: torch.cuda.is_available() is False on this machine."
     assert done.stdout == ""
+
+
+def test_the_start_of_commands_is_printed_beside_that_of_their_imports() -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    script = SCRIPT.with_name("start.py")
+    command = [sys.executable, str(script), "--repeats=1", "--commands", "dasc --version", "dasc plan"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")][2:]
+    rows = {name: [float(text) for text in texts] for name, *texts in (line.strip("| ").split(" | ") for line in lines)}
+    assert list(rows) == ["imports", "dasc --version", "dasc plan"]
+    for seconds, least, ratio in rows.values():
+        assert seconds == least
+        assert ratio == pytest.approx(seconds / rows["imports"][0], abs=0.02)
+    assert rows["dasc --version"][0] < 1
+    assert rows["dasc plan"][2] < 1.3

@@ -21,6 +21,7 @@ QUESTIONS = {
     "dasc fit --model.scope ": ("layer", "global"),
     "dasc fit --model.scope = g": ("global",),  # bash splits --model.scope=g into three words
     "dasc test --data.dataset cifar1": ("cifar10", "cifar100"),
+    "dasc test --data.dataset f": ("fashion_mnist", "folder"),
     "dasc fit --trainer.callbacks Early": ("EarlyStopping",),
     "dasc fit --trainer.callbacks.help Early": ("EarlyStopping",),
     "dasc predict --ckpt_path b": ("best",),

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
+from itertools import pairwise
 from typing import Any
 
 from dasc.parser import Parser
@@ -45,7 +46,7 @@ def _classes_of(parser: Parser, words: Sequence[str], key: str, root: str) -> st
 
 def _class(words: Sequence[str], root: str) -> str:
     """Return the class that the words name for the model or the data."""
-    options: dict[str, Any] = dict(zip(words, words[1:], strict=False))
+    options: dict[str, Any] = dict(pairwise(words))
     options |= {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
     return str(options.get(f"--{root}.help") or options.get(f"--{root}") or WHOLE[root])
 

@@ -41,7 +41,7 @@ CLASSES: dict[str, tuple[type, ...]] = {
 
 WORDS = {
     "--ckpt_path": ("best", "last"),
-    "--data.dataset": tuple(DATASETS),
+    "--data.dataset": (*DATASETS, "folder"),
     "--trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
     "--trainer.precision": ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
 }

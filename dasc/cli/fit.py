@@ -27,9 +27,9 @@ from dasc.callbacks.columns import column_callbacks
 from dasc.callbacks.report import show
 from dasc.cli.command import Command
 from dasc.cli.help import command_help
+from dasc.cli.registry import COMMANDS
 from dasc.cli.start import Start, length_of_epoch, prepare_start
 from dasc.cli.training import TrainingCLI
-from dasc.cli.registry import COMMANDS
 from dasc.config import check_training_config, fit_parser
 from dasc.errors import StoppedError
 from dasc.modules import DistilledClassifier

@@ -61,7 +61,7 @@ def run(args: Sequence[str] | None = None) -> Any:
 
         return run_with_options_before(words)
     if first and not first.startswith("-"):
-        raise UserError(f"{unknown_name('command', first, COMMANDS)}; see dasc --help")
+        raise UserError(unknown_name("command", first, COMMANDS))
     parser = main_parser()
     parser.parse_args(words)
     parser.print_help(sys.stderr)

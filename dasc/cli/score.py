@@ -16,6 +16,7 @@ from dasc.cli.training import TrainingCLI
 from dasc.config import add_allow_option, add_method_options, training_parser
 from dasc.parser import Parser
 
+
 class Scoring(TrainingCLI):
     """A checkpoint, and the images that it is scored on."""
 

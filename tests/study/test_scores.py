@@ -15,10 +15,10 @@ from dasc import checkpoint
 from dasc.augment import RandAugment, draw
 from dasc.cli import main
 from dasc.data import BatchPipeline, ImageData
+from dasc.errors import StoppedError
 from dasc.metrics import METRICS
 from dasc.networks import CifarResNet
 from dasc.seeding import Stream, mix
-from dasc.errors import StoppedError
 from dasc.study.figure_spec import FigureSpec
 from dasc.study.folders import RESULT, run_folder, write_json
 from dasc.study.results import read_results, write_results

@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jsonargparse import DefaultHelpFormatter
 
@@ -20,13 +21,7 @@ _DEFAULT_OF_DOCSTRING = re.compile(r" *Default: `*[\"']?[\w.-]+[\"']?`*\.(?= |$)
 class Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Formatter that keeps the lines of a description and makes the texts of options readable."""
 
-    def add_usage(
-        self,
-        usage: str | None,
-        actions: "argparse._ActionsContainer | Sequence[argparse.Action]",
-        *args: object,
-        **kwargs: object,
-    ) -> None:
+    def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *args: Any, **kwargs: Any) -> None:
         """Add the usage that was given; one that lists every option of a class is left out."""
         if usage is not None:
             super().add_usage(usage, actions, *args, **kwargs)

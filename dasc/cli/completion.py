@@ -122,7 +122,7 @@ def script(shell: str) -> str:
             choices |= found
     words["study"] = _printed_options(study.parser(), *([name] for name in study.COMMANDS))
     words["configs"] = _printed_options(configs.make_parser(), [])
-    choices |= {"study": study.COMMANDS, "completion": SHELLS} | WORDS
+    choices |= {"study": tuple(study.COMMANDS), "completion": SHELLS, **WORDS}
     return _SCRIPT.format(
         version=__version__,
         shell=shell,

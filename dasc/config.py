@@ -55,6 +55,7 @@ def new_parser(**kwargs: Any) -> Parser:
         kwargs: Arguments of argparse's parser, such as `prog` and `description`.
     """
     parser = Parser(exit_on_error=False, dump_header=[f"lightning.pytorch=={lightning_version}"], **kwargs)
+    parser.is_of_command = True
     parser.add_argument("-c", "--config", action="config", help=_PATH_OF_CONFIG)
     return parser
 
@@ -223,8 +224,7 @@ class ConfigReader:
             whole: Whether keys whose value is None are included.
 
         Raises:
-            UserError: See `check_training_config`.
-            jsonargparse.ArgumentError: The arguments cannot be parsed.
+            UserError: The arguments cannot be parsed, or see `check_training_config`.
         """
         config = self._parser.parse_args(list(args))
         check_training_config(config)

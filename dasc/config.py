@@ -161,8 +161,8 @@ def _add_checkpoints(parser: Parser) -> None:
         "--ckpt_path",
         type=str | None,
         default=None,
-        help="The checkpoint whose run fit continues, or that is scored: a path, or last for the newest run's. "
-        "What is scored may also be best: the best epoch of the newest run's last stage.",
+        help="The checkpoint whose run fit continues, or that is scored: a path, a run folder, or last for the "
+        "newest run's. What is scored may also be best: the best epoch of the newest run's last stage.",
     )
     parser.add_argument(
         "--trust",
@@ -214,7 +214,7 @@ class ConfigReader:
     """Resolves options of `dasc fit` into plain data, and makes modules and data of them."""
 
     def __init__(self) -> None:
-        self._parser = fit_parser()
+        self._parser = fit_parser(prog="dasc fit")
 
     def read(self, args: Sequence[str], whole: bool = False) -> dict[str, Any]:
         """Return the resolved config of `dasc fit` with these arguments, as plain data.

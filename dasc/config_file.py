@@ -32,14 +32,17 @@ def read_mapping(path: str | Path, what: str = "config") -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{path}{describe_yaml_error(error, text)}") from None
     if given is None:
-        raise UserError(f"{path} is empty: a {what} file has lines such as {_EXAMPLES[what]}")
+        raise UserError(f"{path} is empty: it must be {_FORMS[what]}")
     if not isinstance(given, dict):
         kind = "a list" if isinstance(given, list) else f"the text {given!r}" if isinstance(given, str) else f"{given}"
-        raise UserError(f"{path} must be a mapping with lines such as {_EXAMPLES[what]}, got {kind}")
+        raise UserError(f"{path} must be {_FORMS[what]}, got {kind}")
     return given
 
 
-_EXAMPLES = {"config": "trainer: {devices: 1}", "study": "name: my_study"}
+_FORMS = {
+    "config": "a mapping of options, such as trainer: {devices: 1}",
+    "study": "a mapping with the keys name, configs and axes",
+}
 
 
 def describe_yaml_error(error: yaml.YAMLError, text: str) -> str:
@@ -64,7 +67,7 @@ def check_config_file(path: str | Path) -> None:
         UserError: It is not a mapping, it is a study file, or `trainer` is not a mapping.
     """
     given = read_mapping(path)
-    if "name" in given and any(key in given for key in _STUDY_KEYS) or "axes" in given:
+    if ("name" in given and any(key in given for key in _STUDY_KEYS)) or "axes" in given:
         raise UserError(f"{path} is a study file, not a config: run it by dasc study run {path}")
     for key, value in given.items():
         if key == "trainer" and not isinstance(value, dict):

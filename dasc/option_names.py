@@ -1,6 +1,6 @@
 """Names of options and classes that a config may use, for suggestions."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from inspect import isabstract
 from typing import Any
@@ -11,7 +11,7 @@ from dasc.importing import import_object
 
 KINDS = {
     "model": "module",
-    "data": "data class",
+    "data": "data module",
     "network": "network",
     "criterion": "pruning criterion",
     "optimizer": "optimizer",
@@ -48,7 +48,7 @@ def class_names(kind: str) -> set[str]:
     modules = {"logger": pl.loggers, "profiler": pl.profilers, "strategy": pl.strategies, "plugin": pl.plugins}
     if kind in modules:
         return set(modules[kind].__all__) - {"Logger", "Profiler", "Strategy"}
-    bases: dict[str, type] = {"module": Classifier, "data class": ImageData, "pruning criterion": Criterion}
+    bases: dict[str, type] = {"module": Classifier, "data module": ImageData, "pruning criterion": Criterion}
     return {one.__name__ for base in [bases[kind]] for one in (base, *subclasses(base)) if _is_public(one)}
 
 
@@ -82,7 +82,7 @@ def options_of(class_path: str) -> list[str]:
         names = ArgumentParser(exit_on_error=False).add_class_arguments(kind, fail_untyped=False)
     except (ImportError, AttributeError, ValueError, TypeError):
         return []
-    return [name for name in names if name not in ("params", "num_classes")]
+    return [name for name in names if name not in ("params", "num_classes", "stages", "magnitude")]
 
 
 def option_names(parser: ArgumentParser) -> list[str]:
@@ -100,8 +100,7 @@ def option_names(parser: ArgumentParser) -> list[str]:
     for option, class_path in classes.items():
         if option.partition(".")[0] in names:
             names += [f"{option}.{name}" for name in options_of(class_path)]
-    hidden = {"model.stages", "data.magnitude", "model.optimizer.params"}
-    return [*(name for name in names if name not in hidden), "config", "print_config", "help"]
+    return [*names, "config", "print_config", "help"]
 
 
 def class_with_option(kind: str, option: str) -> str | None:
@@ -125,11 +124,3 @@ def nearest(given: str, names: Iterable[str]) -> list[str]:
         last.setdefault(name.rpartition(".")[2].lower(), []).append(name)
     found = get_close_matches(given.rpartition(".")[2].lower(), last, n=3, cutoff=0.6)
     return [name for part in found for name in last[part]][:3]
-
-
-def hint(given: str, names: Sequence[str], dashes: str = "") -> str:
-    """Return `did you mean NAME?`, or all names where none is near and there are few of them; else nothing."""
-    near = nearest(given, names)
-    if near:
-        return f"did you mean {' or '.join(dashes + name for name in near)}?"
-    return f"known are {', '.join(names)}" if 0 < len(names) <= 25 else ""

@@ -77,11 +77,11 @@ def _leaf(text: str, keys: tuple[str, ...]) -> Problem:
         (r"Expected a dot import path string: (?P<text>.*)", "class"),
         (r"(?:Group|Subcommand) '(?P<group>.+)' does not accept option '(?P<text>.+)'", "option"),
         (r"Option '(?P<text>.+?)' is not accepted.*", "option"),
-        (r"unrecognized arguments: --?(?P<text>[^\s=]+).*", "option"),
+        (r"unrecognized arguments: --(?P<text>[^\s=]+).*", "option"),
         (r"(?:the following arguments are required|Key \"?(?P<text>\S+?)\"? is required).*", "missing"),
         (r"Expected a string with a .*", "other"),
         (r"Expected an import path or a subclass spec, but got (?P<value>.*)", "import"),
-        (r"Expected an? (?P<type>.+?)(?:\. Got value: (?P<value>.*))?", "type"),
+        (r"Expected (?:an? )?(?P<type>.+?)(?:\. Got value: (?P<value>.*))?", "type"),
         (r"Not a valid subclass of (?P<type>\w+)(?:\. Got value: (?P<value>[^\n]*))?\n.*", "type"),
         (r"'\w+' object has no attribute 'keys'", "mapping"),
     )
@@ -117,7 +117,7 @@ def _union(text: str, keys: tuple[str, ...]) -> Problem:
     if inner:
         return inner[0]
     if not any("torch.Tensor" in name for name in types):  # text for a number or a tensor names no class
-        for kind in ("import", "class", "mapping"):
+        for kind in ("import", "class", "mapping", "other"):
             for problem in problems:
                 if problem.kind == kind:
                     return replace(problem, types=types)

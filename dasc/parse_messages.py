@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from dasc.config_file import line_of
 from dasc.errors import unknown_name
-from dasc.option_names import KINDS, class_names, class_with_option, hint, option_names, options_of
+from dasc.option_names import KINDS, class_names, class_with_option, nearest, option_names, options_of
 from dasc.parse_errors import Problem, find_problem, rule_of, show_value
 
 
@@ -21,7 +21,7 @@ class Source:
     Args:
         parser: The parser of the command.
         words: The words of the command line.
-        file: The config file that is read; None for the command line.
+        file: The config file that is read; None for the command line, or after all files were read.
     """
 
     parser: ArgumentParser
@@ -33,11 +33,12 @@ class Source:
         """What an option is written with."""
         return "--" if self.file is None else ""
 
-    def write(self, *settings: tuple[str, str]) -> str:
-        """Return settings as they are written in this source."""
+    def write(self, option: str, value: str) -> str:
+        """Return an option with a value as this source has it."""
         if self.file is None:
-            return " ".join(f"--{option} {value}" for option, value in settings)
-        return " and ".join(f"{option}: {value}" for option, value in settings)
+            return f"--{option} {value}"
+        outer, _, last = option.rpartition(".")
+        return f"{outer}: {{{last}: {value}}}" if outer else f"{last}: {value}"
 
 
 def explain(text: str, source: Source) -> str:
@@ -47,14 +48,12 @@ def explain(text: str, source: Source) -> str:
         text: Its message.
         source: What was parsed.
     """
-    if command := re.match(r"argument (?:subcommand|COMMAND).*?invalid choice: '?([^' ]+)|.*\bbut got \"?(\w[\w-]*)", text):
-        return unknown_command(next(filter(None, command.groups())), source.parser)
+    if re.match(r"expected \"subcommand\" to be one of|argument subcommand: invalid choice", text):
+        return _command(text, source)
     problem = find_problem(text)
-    commands = commands_of(source.parser)
-    if problem.keys[:1] and problem.keys[0] in commands:
-        parser = commands[problem.keys[0]]
-        shorter = tuple((count - 1, name) for count, name in problem.classes)
-        source, problem = replace(source, parser=parser), replace(problem, keys=problem.keys[1:], classes=shorter)
+    source, problem = _of_command(source, problem)
+    if problem.kind == "option" and source.file is None:
+        source = replace(source, file=_file_with(problem, source))
     said = _DESCRIBE[problem.kind](problem, source)
     return said if source.file is None else f"{_place(problem, source.file)}: {said}"
 
@@ -64,15 +63,45 @@ def commands_of(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     return dict(getattr(getattr(parser, "commands", None), "choices", None) or {})
 
 
-def unknown_command(given: str, parser: ArgumentParser) -> str:
-    """Return the sentence for a word that is no command of `dasc`."""
-    return unknown_name("command", given, [*commands_of(parser), "study"])
+def _of_command(source: Source, problem: Problem) -> tuple[Source, Problem]:
+    """Return the parser and the problem without the command in front of the keys."""
+    commands = commands_of(source.parser)
+    first = problem.keys[0] if problem.keys else problem.text.partition(".")[0]
+    if first not in commands:
+        return source, problem
+    source = replace(source, parser=commands[first])
+    if not problem.keys:
+        return source, replace(problem, text=problem.text.partition(".")[2])
+    shorter = tuple((count - 1, name) for count, name in problem.classes)
+    return source, replace(problem, keys=problem.keys[1:], classes=shorter)
+
+
+def _command(text: str, source: Source) -> str:
+    """Describe a missing or unknown command."""
+    names = [*commands_of(source.parser), "study"]
+    if given := re.search(r"invalid choice: '?([^' ]*)", text):
+        if source.words and source.words[0].startswith("--") and source.words[0] != "--config":
+            return _option(Problem((), "option", source.words[0][2:].partition("=")[0]), source)
+        return unknown_name("command", given[1], names)
+    return f"the command is missing: write dasc fit, or another of {', '.join(names)}"
 
 
 def _place(problem: Problem, file: str) -> str:
-    keys = [*problem.keys, *problem.text.split(".")] if problem.kind == "option" else problem.keys
-    line = line_of(file, keys) if keys else None
+    line = line_of(file, _keys(problem)) if _keys(problem) else None
     return f"{file}, line {line}" if line is not None else file
+
+
+def _keys(problem: Problem) -> list[str]:
+    return [*problem.keys, *(problem.text.split(".") if problem.kind == "option" else ())]
+
+
+def _file_with(problem: Problem, source: Source) -> str | None:
+    """Return the last config file with an option that is on the command line in no form."""
+    option = ".".join(_keys(problem))
+    if any(word.startswith(f"--{option}") for word in source.words):
+        return None
+    files: Sequence[str] = getattr(source.parser, "files", ())
+    return next((file for file in reversed(files) if line_of(file, _keys(problem)) is not None), None)
 
 
 def _name(problem: Problem) -> str:
@@ -87,28 +116,36 @@ def _type(problem: Problem, source: Source) -> str:
     rule = rule_of(problem.types)
     if problem.keys == ("trainer", "precision"):
         rule = RULES["precision"].rule
+    kind = KINDS.get(problem.keys[-1], "") if problem.keys else ""
     if nested := re.match(r"NestedArg\(key='([^']*)'", problem.value):
-        return _option(replace(problem, kind="option", text=nested[1]), source)
-    value = problem.value
-    remedy = _remedy(problem, source)
-    return f"{_name(problem)} must be {rule}, got {show_value(value)}{remedy}"
+        return (
+            f"{problem.option}.{nested[1]} is an option of a class, and {problem.option} names none: "
+            f"write {source.write(problem.option, 'CLASS')} before it"
+        )
+    if remedy := _remedy(problem, source):
+        return f"{_name(problem)} must be settings, got {show_value(problem.value)}{remedy}"
+    if kind:
+        rule = re.sub(r"an? \w+ class\b", f"the class of {_article(kind)}", rule)
+    return f"{_name(problem)} must be {rule}, got {show_value(problem.value)}"
 
 
 def _remedy(problem: Problem, source: Source) -> str:
+    """Return how one setting is written, where a value is given for the settings as a whole."""
     option, value = problem.option, problem.value or problem.text
-    files = {"init_from": "path", "model.teacher": "path", "model.selection": "views"}
-    if option in files and not value.startswith(("{", "[")):
-        return f": write {source.write((f'{option}.{files[option]}', value))}"
-    return ""
+    settings = {"init_from": "path", "model.teacher": "path", "model.selection": "views"}
+    if option not in settings or problem.kind == "option" or value[:1] in ("{", "[", ""):
+        return ""
+    return f": write {source.write(f'{option}.{settings[option]}', value)}"
 
 
 def _option(problem: Problem, source: Source) -> str:
     """Describe an option that the command or a class does not have."""
     option = ".".join(filter(None, (problem.option, problem.text)))
     if not problem.owner:
-        found = hint(option, option_names(source.parser), source.dashes)
+        near = nearest(option, option_names(source.parser))
         command = source.parser.prog.replace(" [options]", "")
-        return f"unknown option '{source.dashes}{option}': {found or f'{command} --help lists the options'}"
+        found = _guess(near, source.dashes) if near else f"{command} --help lists the options"
+        return f"unknown option '{source.dashes}{option}': {found}"
     known = options_of(problem.owner)
     owner = problem.owner.rpartition(".")[2]
     if problem.text in ("class_path", "init_args", "init_arg"):
@@ -116,11 +153,15 @@ def _option(problem: Problem, source: Source) -> str:
     kind = KINDS.get(problem.keys[-1], "")
     other = class_with_option(kind, problem.text.partition(".")[0])
     if other is not None and problem.text not in known:
-        write = source.write((problem.option, other))
+        write = source.write(problem.option, other)
         return f"{source.dashes}{option} is an option of {other}, and {problem.option} is {owner}: write {write}"
-    names = [f"{problem.option}.{name}" for name in known]
-    found = hint(option, names, source.dashes) or f"known are {', '.join(known)}"
+    near = nearest(option, [f"{problem.option}.{name}" for name in known])
+    found = _guess(near, source.dashes) if near else f"known are {', '.join(known)}"
     return f"unknown option '{source.dashes}{option}' of {owner}: {found}"
+
+
+def _guess(names: Sequence[str], dashes: str = "") -> str:
+    return f"did you mean {' or '.join(dashes + name for name in names)}?"
 
 
 def _class(problem: Problem, source: Source) -> str:
@@ -130,15 +171,15 @@ def _class(problem: Problem, source: Source) -> str:
         return f"{problem.option} must be settings, got {show_value(given)}{remedy}"
     kind = KINDS.get(problem.keys[-1] if problem.keys else "", "")
     if kind == "network" and given in _torchvision_names():
-        write = source.write((problem.option, "TorchvisionNetwork"), (f"{problem.option}.name", given))
+        write = f"--{problem.option} TorchvisionNetwork --{problem.option}.name {given}"
+        if source.file is not None:
+            write = f"network: {{class_path: TorchvisionNetwork, init_args: {{name: {given}}}}}"
         return f"{problem.option} must be a network class, got '{given}', which is one of torchvision: write {write}"
     if not kind:
         return f"{_name(problem)} must be {rule_of(problem.types) or 'a class'}, got {show_value(given)}"
-    if problem.kind == "class" and not re.fullmatch(r"[A-Za-z_][\w.]*", given):
-        article = "an" if kind[0] in "aeiou" else "a"
-        return f"{_name(problem)} must be the class of {article} {kind}, got {show_value(given)}"
-    said = unknown_name("class", given, class_names(kind))
-    return f"{said} ({problem.option} must be {_article(kind)})"
+    if not re.fullmatch(r"[A-Za-z_][\w.]*", given):
+        return f"{_name(problem)} must be the class of {_article(kind)}, got {show_value(given)}"
+    return unknown_name("class", given, class_names(kind), of=problem.option)
 
 
 def _article(kind: str) -> str:
@@ -160,7 +201,9 @@ def _import(problem: Problem, source: Source) -> str:
     if re.fullmatch(r"Import path .*|Expected '.*", problem.text):
         return f"{problem.option} must be {wanted}, got {show_value(problem.value)}"
     if missing := re.fullmatch(r"module '(.+)' has no attribute '(.+)'", problem.text):
-        return f"{problem.option} must be {wanted}, but the module {missing[1]} has no {missing[2]}"
+        near = nearest(missing[2], class_names(kind) if kind else [])
+        guess = f": {_guess(near)}" if near else ""
+        return f"{problem.option} must be {wanted}, but the module {missing[1]} has no {missing[2]}{guess}"
     reason = f", which cannot be imported: {problem.text[:1].lower()}{problem.text[1:]}" if problem.text else ""
     return f"{problem.option} must be {wanted}, got {show_value(problem.value)}{reason}"
 
@@ -168,7 +211,7 @@ def _import(problem: Problem, source: Source) -> str:
 def _missing(problem: Problem, source: Source) -> str:
     option = ".".join(filter(None, (problem.option, problem.text)))
     owner = problem.owner.rpartition(".")[2]
-    return f"{option} is missing{f': {owner} needs it' if owner else ''}, write {source.write((option, 'VALUE'))}"
+    return f"{option} is missing{f': {owner} needs it' if owner else ''}, write {source.write(option, 'VALUE')}"
 
 
 def _mapping(problem: Problem, source: Source) -> str:
@@ -182,6 +225,10 @@ def _other(problem: Problem, source: Source) -> str:
     if option := re.fullmatch(r"argument (?:-\w/)?--(\S+): expected one argument", text):
         name = _without_value(option[1], source.words)
         return f"--{name} has no value: write --{name} VALUE"
+    if text == "Unexpected config:":
+        return "--config has no value: write --config FILE"
+    if given := re.fullmatch(r"--(\S+)\.help: Expected a dot import path string: (.*)", text):
+        return _class(Problem(tuple(given[1].split(".")), "class", given[2]), source)
     if config := re.fullmatch(r"(?:File does not exist|Path is not a file|.*is not readable).*: '(.*)'", text):
         path = os.path.relpath(config[1])
         if Path(path).is_dir():
@@ -194,14 +241,11 @@ def _other(problem: Problem, source: Source) -> str:
             f"got {show_value(loaded[1])}"
         )
     if several := re.match(r"Multiple subclasses with name (\w+)\. .*?: ([\w., ]+)\.", text):
-        return f"{problem.option} must name a class with its module, got '{several[1]}': {_first(several[2])}"
+        near = _guess(several[2].split(", ")[:3])
+        return f"{problem.option} must name a class with its module, got '{several[1]}': {near}"
     if problem.kind == "other" and problem.value and problem.option:
         return _import(replace(problem, kind="import"), source)
     return f"{problem.option} cannot be used: {text}" if problem.option and problem.option not in text else text
-
-
-def _first(names: str) -> str:
-    return f"did you mean {' or '.join(names.split(', ')[:3])}?"
 
 
 def _without_value(option: str, words: Sequence[str]) -> str:

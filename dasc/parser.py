@@ -41,6 +41,9 @@ class Parser(LightningArgumentParser):
     is_of_command = False
     """Whether errors become sentences. Those of nested parsers reach the outer one, which knows the whole option."""
 
+    files: tuple[str, ...] = ()
+    """The config files that were read."""
+
     _of_module = False
     _of_optimizer = False
 
@@ -65,7 +68,12 @@ class Parser(LightningArgumentParser):
         """Parse settings from a config file, or all `init_args` again."""
         if self._of_module and not defaults:  # with defaults, obj is the result of all sources
             namespace = self._earlier(namespace, obj.get("optimizer"))
-        parsed: Namespace = super().parse_object(obj, namespace, env, defaults or self._of_optimizer, **kwargs)
+        try:
+            parsed: Namespace = super().parse_object(obj, namespace, env, defaults or self._of_optimizer, **kwargs)
+        except ArgumentError as error:
+            if not self.is_of_command:
+                raise
+            raise UserError(explain(str(error), Source(self))) from error
         return parsed
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> ActionSubCommands:
@@ -78,6 +86,7 @@ class Parser(LightningArgumentParser):
         if not self.is_of_command:
             return super().parse_path(path, *args, **kwargs)
         check_config_file(path)
+        self.files = (*self.files, str(path))
         try:
             return super().parse_path(path, *args, **kwargs)
         except UserError as error:
@@ -99,6 +108,8 @@ class Parser(LightningArgumentParser):
             UserError: The options of a command are wrong.
             ArgumentError: Those of a class are.
         """
+        if self.is_of_command:
+            self.files = ()
         if defaults:  # the options of the command, not those of a class
             args = [re.sub(r"^--trust(?==|$)", "--trust+", word) for word in (sys.argv[1:] if args is None else args)]
         if self._of_module and not defaults:

@@ -82,7 +82,8 @@ def _command(text: str, source: Source) -> str:
     if given := re.search(r"invalid choice: '?([^' ]*)", text):
         if source.words and source.words[0].startswith("--") and source.words[0] != "--config":
             return _option(Problem((), "option", source.words[0][2:].partition("=")[0]), source)
-        return unknown_name("command", given[1], names)
+        said = unknown_name("command", given[1], names)
+        return f"{said} Commands are {', '.join(names)}" if said.endswith("?") else said
     return f"the command is missing: write dasc fit, or another of {', '.join(names)}"
 
 

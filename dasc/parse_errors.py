@@ -80,6 +80,7 @@ def _leaf(text: str, keys: tuple[str, ...]) -> Problem:
         (r"unrecognized arguments: --(?P<text>[^\s=]+).*", "option"),
         (r"(?:the following arguments are required|Key \"?(?P<text>\S+?)\"? is required).*", "missing"),
         (r"Expected a string with a .*", "other"),
+        (r"Unexpected import path format: (?P<value>.*)", "import"),
         (r"Expected an import path or a subclass spec, but got (?P<value>.*)", "import"),
         (r"Expected (?:an? )?(?P<type>.+?)(?:\. Got value: (?P<value>.*))?", "type"),
         (r"Not a valid subclass of (?P<type>\w+)(?:\. Got value: (?P<value>[^\n]*))?\n.*", "type"),
@@ -112,7 +113,8 @@ def _union(text: str, keys: tuple[str, ...]) -> Problem:
     types = tuple(_split(found[1]))
     body, _, value = found[2].rpartition("\nGiven value: ")
     body = body.rpartition("\nGiven value type: ")[0]
-    problems = [find_problem(error, keys) for error in re.split(r"^  - ", body, flags=re.MULTILINE)[1:]]
+    errors = re.split(r"^  - ", body, flags=re.MULTILINE)[1:]
+    problems = [find_problem(error.replace("\n    ", "\n"), keys) for error in errors]
     inner = [problem for problem in problems if problem.classes or len(problem.keys) > len(keys)]
     if inner:
         return inner[0]

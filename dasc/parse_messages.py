@@ -127,7 +127,10 @@ def _type(problem: Problem, source: Source) -> str:
         return f"{_name(problem)} must be settings, got {show_value(problem.value)}{remedy}"
     if kind:
         rule = re.sub(r"an? \w+ class\b", f"the class of {_article(kind)}", rule)
-    return f"{_name(problem)} must be {rule}, got {show_value(problem.value)}"
+    shown = show_value(problem.value)
+    if shown == "null" and rule.endswith("null"):  # jsonargparse reads it as text within nested classes
+        return f"{_name(problem)} must not be null on the command line, got null: write it into a config file"
+    return f"{_name(problem)} must be {rule}, got {shown}"
 
 
 def _remedy(problem: Problem, source: Source) -> str:
@@ -226,8 +229,8 @@ def _other(problem: Problem, source: Source) -> str:
     if option := re.fullmatch(r"argument (?:-\w/)?--(\S+): expected one argument", text):
         name = _without_value(option[1], source.words)
         return f"--{name} has no value: write --{name} VALUE"
-    if text == "Unexpected config:":
-        return "--config has no value: write --config FILE"
+    if config := re.fullmatch(r"Unexpected config:\s*(.*)", text, re.DOTALL):
+        return f"--config must be a file, got {show_value(config[1])}" if config[1] else "--config has no value"
     if given := re.fullmatch(r"--(\S+)\.help: Expected a dot import path string: (.*)", text):
         return _class(Problem(tuple(given[1].split(".")), "class", given[2]), source)
     if config := re.fullmatch(r"(?:File does not exist|Path is not a file|.*is not readable).*: '(.*)'", text):

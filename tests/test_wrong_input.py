@@ -168,6 +168,9 @@ def test_a_mistake_is_one_sentence(
 def test_evaluation_asks_for_a_checkpoint(command: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--ckpt_path is missing" in exit_message([command, "--config", str(tiny)], capsys)
     assert "has a checkpoint 'best'" in exit_message([command, "--config", str(tiny), "--ckpt_path=best"], capsys)
+    assert "no run in . has a checkpoint 'best'" in exit_message(
+        [command, "--config", str(tiny), "--ckpt_path=."], capsys
+    )
 
 
 def test_a_fit_without_a_table_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:

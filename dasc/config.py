@@ -55,6 +55,7 @@ def new_parser(**kwargs: Any) -> Parser:
         kwargs: Arguments of argparse's parser, such as `prog` and `description`.
     """
     parser = Parser(exit_on_error=False, dump_header=[f"lightning.pytorch=={lightning_version}"], **kwargs)
+    parser.is_of_command = True
     parser.add_argument("-c", "--config", action="config", help=_PATH_OF_CONFIG)
     return parser
 
@@ -160,8 +161,8 @@ def _add_checkpoints(parser: Parser) -> None:
         "--ckpt_path",
         type=str | None,
         default=None,
-        help="The checkpoint whose run fit continues, or that is scored: a path, or last for the newest run's. "
-        "What is scored may also be best: the best epoch of the newest run's last stage.",
+        help="The checkpoint whose run fit continues, or that is scored: a path, a run folder, or last for the "
+        "newest run's. What is scored may also be best: the best epoch of the newest run's last stage.",
     )
     parser.add_argument(
         "--trust",
@@ -213,7 +214,7 @@ class ConfigReader:
     """Resolves options of `dasc fit` into plain data, and makes modules and data of them."""
 
     def __init__(self) -> None:
-        self._parser = fit_parser()
+        self._parser = fit_parser(prog="dasc fit")
 
     def read(self, args: Sequence[str], whole: bool = False) -> dict[str, Any]:
         """Return the resolved config of `dasc fit` with these arguments, as plain data.
@@ -223,8 +224,7 @@ class ConfigReader:
             whole: Whether keys whose value is None are included.
 
         Raises:
-            UserError: See `check_training_config`.
-            jsonargparse.ArgumentError: The arguments cannot be parsed.
+            UserError: The arguments cannot be parsed, or see `check_training_config`.
         """
         config = self._parser.parse_args(list(args))
         check_training_config(config)

@@ -32,9 +32,16 @@ class StoppedError(SystemExit):
         return self.message
 
 
-def unknown_name(what: str, given: str, names: Iterable[str]) -> str:
-    """Say that `given` is no known name, with the nearest one or, where none is near, all of them."""
+def unknown_name(what: str, given: str, names: Iterable[str], of: str = "") -> str:
+    """Say that `given` is no known name, with the nearest one or, where none is near, all of them.
+
+    Args:
+        what: What the name is one of, such as `data set`.
+        given: The name.
+        names: The known names.
+        of: The option that has the name as its value, if `what` does not tell.
+    """
     names = sorted(names)
     near = get_close_matches(given, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
-    return f"unknown {what} '{given}': {hint}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names) or 'none'}"
+    return f"unknown {what} '{given}'{f' for {of}' if of else ''}: {hint}"

@@ -1,18 +1,11 @@
 """What the command says of an error: one sentence, the innermost reason."""
 
-import re
 from collections.abc import Iterator
-from inspect import isabstract
-from typing import Any
 
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
 
-from dasc.data import ImageData
-from dasc.errors import StoppedError, UserError, unknown_name
-from dasc.modules import Classifier
-from dasc.pruning import Criterion
+from dasc.errors import StoppedError, UserError
 
 
 def sentence(error: BaseException) -> str | None:
@@ -25,27 +18,10 @@ def sentence(error: BaseException) -> str | None:
             return " ".join(str(cause).split())
     if not isinstance(error, ArgumentError | MisconfigurationException):
         return None
-    text = " ".join(str(chain[-1]).split())
-    if unknown := re.search(r"Expected a dot import path string: (\S+)", text):
-        return unknown_name("class", unknown[1], _known_classes())
-    return text
+    return " ".join(str(chain[-1]).split())
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _known_classes() -> set[str]:
-    """Return the names that a config may use without their module."""
-    bases = (Classifier, ImageData, Criterion)
-    ours = {kind.__name__ for base in bases for kind in (base, *_subclasses(base)) if not isabstract(kind)}
-    networks = {kind.__name__ for kind in _subclasses(nn.Module) if kind.__module__.startswith("dasc.networks")}
-    return {name for name in ours | networks if not name.startswith("_")} - {"BasicBlock"}
-
-
-def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _subclasses(child)

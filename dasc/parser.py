@@ -1,5 +1,6 @@
 """Optimizer settings and repeatable options from config files and the command line."""
 
+import os
 import re
 import sys
 from argparse import HelpFormatter
@@ -8,14 +9,16 @@ from contextlib import suppress
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ActionSubCommands, ArgumentError, Namespace
 from jsonargparse.typing import Path_fr
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 
+from dasc.config_file import check_config_file
 from dasc.errors import UserError
 from dasc.help_format import Formatter
+from dasc.parse_messages import Source, explain
 
 
 class Parser(LightningArgumentParser):
@@ -33,6 +36,15 @@ class Parser(LightningArgumentParser):
       those. Its `lr` has no default: `check_learning_rate` rejects a config in which it is not set. The default
       optimizer of a module must therefore set it, too.
     """
+
+    commands: ActionSubCommands | None = None
+    """The subcommands of `dasc`, for its own parser."""
+
+    is_of_command = False
+    """Whether errors become sentences. Those of nested parsers reach the outer one, which knows the whole option."""
+
+    files: tuple[str, ...] = ()
+    """The config files that were read."""
 
     _of_module = False
     _of_optimizer = False
@@ -61,8 +73,31 @@ class Parser(LightningArgumentParser):
         """Parse settings from a config file, or all `init_args` again."""
         if self._of_module and not defaults:  # with defaults, obj is the result of all sources
             namespace = self._earlier(namespace, obj.get("optimizer"))
-        parsed: Namespace = super().parse_object(obj, namespace, env, defaults or self._of_optimizer, **kwargs)
+        try:
+            parsed: Namespace = super().parse_object(obj, namespace, env, defaults or self._of_optimizer, **kwargs)
+        except ArgumentError as error:
+            if not self.is_of_command:
+                raise
+            raise UserError(explain(str(error), Source(self))) from error
         return parsed
+
+    def add_subcommands(self, *args: Any, **kwargs: Any) -> ActionSubCommands:
+        """Add subcommands, and keep them for the errors."""
+        self.commands = super().add_subcommands(*args, **kwargs)
+        return self.commands
+
+    def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config file; errors name the file and the line."""
+        if not self.is_of_command:
+            return super().parse_path(path, *args, **kwargs)
+        check_config_file(path)
+        self.files = (*self.files, str(path))
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except ArgumentError as error:
+            raise UserError(explain(str(error), Source(self, file=str(path)))) from error
 
     def parse_args(  # type: ignore[override]  # as in jsonargparse
         self,
@@ -72,7 +107,14 @@ class Parser(LightningArgumentParser):
         defaults: bool = True,
         **kwargs: Any,
     ) -> Namespace:
-        """Parse command-line options; `--trust` may be repeated."""
+        """Parse command-line options; `--trust` may be repeated.
+
+        Raises:
+            UserError: The options of a command are wrong.
+            ArgumentError: Those of a class are.
+        """
+        if self.is_of_command:
+            self.files = ()
         if defaults:  # the options of the command, not those of a class
             args = [re.sub(r"^--trust(?==|$)", "--trust+", word) for word in (sys.argv[1:] if args is None else args)]
         if self._of_module and not defaults:
@@ -81,7 +123,12 @@ class Parser(LightningArgumentParser):
                     namespace = self._earlier(namespace, value)
                 elif option.startswith("--optimizer."):
                     namespace = self._earlier(namespace, {option.removeprefix("--optimizer."): value})
-        return super().parse_args(args, namespace, env, defaults or self._of_optimizer, **kwargs)
+        try:
+            return super().parse_args(args, namespace, env, defaults or self._of_optimizer, **kwargs)
+        except ArgumentError as error:
+            if not self.is_of_command:
+                raise
+            raise UserError(explain(str(error), Source(self, words=list(args or ())))) from error
 
     def _earlier(self, namespace: Namespace | None, given: Any) -> Namespace:
         """Return the result of earlier sources, for a source in which `given` is the value of `optimizer`."""

@@ -224,8 +224,12 @@ def folder_to_continue(path: Path, root: Path) -> Path | None:
     return None if behind else folder
 
 
-def checkpoint_in(path: str | Path) -> Path:
-    """Return a checkpoint: `path` itself, or `best` of the run in that folder, or of the newest run under it.
+def checkpoint_in(path: str | Path, name: str = "best") -> Path:
+    """Return a checkpoint: `path` itself, or that of the run in that folder, or of the newest run under it.
+
+    Args:
+        path: A file, a run folder, its checkpoints/, or a folder with runs.
+        name: Name of the checkpoint in a folder, `best` or `last`.
 
     Raises:
         UserError: The folder has none.
@@ -234,10 +238,9 @@ def checkpoint_in(path: str | Path) -> Path:
     if not path.is_dir():
         return path
     root = path.parent if path.name == LOGS else path
-    for folder in (path, *run_folders(root)):
-        best = folder / CHECKPOINTS / "best.ckpt"
-        if best.is_file():
-            return best
+    for folder in (path / CHECKPOINTS, path, *(run / CHECKPOINTS for run in run_folders(root))):
+        if (folder / f"{name}.ckpt").is_file():
+            return folder / f"{name}.ckpt"
     raise UserError(
-        f"no run in {path} has a checkpoint 'best': train one there first, or give the path of a checkpoint"
+        f"no run in {path} has a checkpoint '{name}': train one there first, or give the path of a checkpoint"
     )

@@ -24,7 +24,8 @@ def find_checkpoint(given: str | None, root: Path, config: Any) -> tuple[Path, d
     """Return the path of the checkpoint to score, and its data under `dasc`.
 
     Args:
-        given: A path, or `best` or `last` of the newest run under `root` with the network and the data of the config.
+        given: A path; a run folder, for its best checkpoint; or `best` or `last` of the newest run under `root` with
+            the network and the data of the config.
         root: The folder that contains lightning_logs/.
         config: The parsed config of the command, before its classes are made.
 
@@ -34,7 +35,8 @@ def find_checkpoint(given: str | None, root: Path, config: Any) -> tuple[Path, d
     if given is None:
         raise UserError("--ckpt_path is missing: give a checkpoint, or best or last for the newest run's")
     if given not in ("best", "last"):
-        return Path(given), checkpoint.read(given, mmap=True)["dasc"]
+        path = runs.checkpoint_in(given)
+        return path, checkpoint.read(path, mmap=True)["dasc"]
     path, recorded, remark = runs.newest_with(root, given, lambda recorded: difference(recorded, config))
     if remark:
         print(remark)

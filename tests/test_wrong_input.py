@@ -32,9 +32,18 @@ CASES = {
     "no scale": ("--epochs_scale=0", "epochs_scale is 0.0"),
     "M beside the table": ("--data.magnitude=3", "write it in the column magnitude"),
     "an unknown data set": ("--data.dataset=digit", "unknown data set 'digit': did you mean digits?"),
-    "an unknown module": ("--model=PrunedClasifier", "unknown class 'PrunedClasifier': did you mean PrunedClassifier"),
-    "an unknown network": ("--model.network=CifarResNett", "unknown class 'CifarResNett': did you mean CifarResNet"),
-    "an unknown key": ("--data.batch_sise=3", "batch_sise"),
+    "an unknown module": (
+        "--model=PrunedClasifier",
+        "unknown class 'PrunedClasifier' for model: did you mean PrunedClass",
+    ),
+    "an unknown network": (
+        "--model.network=CifarResNett",
+        "unknown class 'CifarResNett' for model.network: did you mean CifarResNet",
+    ),
+    "an unknown key": (
+        "--data.batch_sise=3",
+        "unknown option '--data.batch_sise' of ImageData: did you mean --data.batch_size",
+    ),
     "a module that does not prune": ("--model=Classifier", "does not prune: set model to PrunedClassifier"),
     "rising blocks": (TABLE % "epochs: 1, auxiliary: 2", "stage 2: auxiliary 2 is over the 0 of the stage before it"),
     "half a block": ("--stages=[{epochs: 1, auxiliary: 1.5}]", "stage 1: auxiliary is 1.5: write a whole number"),
@@ -47,7 +56,8 @@ CASES = {
     "no scale of blocks": ("--auxiliary_scale=0", "auxiliary_scale is 0.0: write a number over 0"),
     "a width that is none": (
         "--model.network=CifarShuffleNetV2 --model.network.width=x3",
-        "x3",
+        "model.network.width must be ",
+        "got 'x3'",
     ),
     "recalibration backwards": ("--model.recalibrate=-1", "recalibrate is -1: write a number of batches"),
     "a start from nowhere": ("--init_from.load=masks", "init_from.path is missing: give the checkpoint"),
@@ -77,7 +87,21 @@ CASES = {
         "--model.network=TorchvisionNetwork --model.network.name=mobilenetv2",
         "unknown torchvision network 'mobilenetv2': did you mean mobilenet_v2",
     ),
-    "a missing config": ("--config=nowhere.yaml", "nowhere.yaml"),
+    "a network with two outputs": (
+        "--model.network=TorchvisionNetwork --model.network.name=inception_v3",
+        "model.network.name must be a network with one output, got 'inception_v3'",
+    ),
+    "a folder as the name of a data set": (
+        "--data.dataset=broken",
+        "got the folder broken: write --data.dataset folder --data.root broken",
+    ),
+    "a data set of one's own": (
+        "--data.dataset=my_photos",
+        "unknown data set 'my_photos'",
+        "write --data.dataset folder --data.root FOLDER",
+    ),
+    "a folder without a run as checkpoint": ("--ckpt_path=empty", "no run in empty has a checkpoint 'last'"),
+    "a missing config": ("--config=nowhere.yaml", "the config file nowhere.yaml does not exist: check the path"),
 }
 
 
@@ -144,6 +168,9 @@ def test_a_mistake_is_one_sentence(
 def test_evaluation_asks_for_a_checkpoint(command: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--ckpt_path is missing" in exit_message([command, "--config", str(tiny)], capsys)
     assert "has a checkpoint 'best'" in exit_message([command, "--config", str(tiny), "--ckpt_path=best"], capsys)
+    assert "no run in . has a checkpoint 'best'" in exit_message(
+        [command, "--config", str(tiny), "--ckpt_path=."], capsys
+    )
 
 
 def test_a_fit_without_a_table_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,16 +73,20 @@ def length_of_epoch(config: Namespace, data: ImageData) -> Epoch:
 
 
 def _find_checkpoint(config: Namespace, model: Classifier, data: ImageData, root: Path) -> Path | None:
-    """Return the file that `ckpt_path` names: a path, or `last` of the newest run that this config may continue."""
+    """Return the file that `ckpt_path` names: a path, or the `last` of a folder.
+
+    Without a folder, `last` is that of the newest run that this config may continue.
+    """
     given = config.get("ckpt_path")
     if given is None:
         return None
     current = _describe(config, model, data)
     if given != "last":
-        read = checkpoint.read(given)
+        path = runs.checkpoint_in(given, "last")
+        read = checkpoint.read(path)
         checkpoint.check_continues(read["dasc"], current)
-        checkpoint.check_complete(read, Path(given))
-        return Path(given)
+        checkpoint.check_complete(read, path)
+        return path
     path, reason = runs.newest_to_continue(root, current)
     if path is None:
         newest = f" ({reason})" if reason else ""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from dasc.data.pipeline import MIXERS
 from dasc.data.sets import DATASETS
@@ -15,7 +16,12 @@ def check_dataset(dataset: str, class_names: Sequence[str] | None) -> None:
         UserError: One of them is wrong.
     """
     if dataset not in DATASETS and dataset != "folder":
-        raise UserError(unknown_name("data set", dataset, [*DATASETS, "folder"]))
+        write = "--data.dataset folder --data.root"
+        if Path(str(dataset)).expanduser().is_dir():
+            raise UserError(f"data.dataset must be a name, got the folder {dataset}: write {write} {dataset}")
+        said = unknown_name("data set", str(dataset), [*DATASETS, "folder"])
+        own = "" if said.endswith("?") else f"; for your own images in class folders, write {write} FOLDER"
+        raise UserError(f"{said}{own}")
     if class_names is None:
         return
     if dataset != "folder":

@@ -30,6 +30,11 @@ class TorchvisionNetwork(nn.Module):
     def __init__(self, num_classes: int, name: str, weights: str | None = None) -> None:
         super().__init__()
         known = set(models.list_models(module=models)) - TWO_OUTPUTS
+        if name in TWO_OUTPUTS:
+            raise UserError(
+                f"model.network.name must be a network with one output, got '{name}', which has two in training: "
+                "use resnet50 or efficientnet_b0"
+            )
         if name not in known:
             raise UserError(unknown_name("torchvision network", name, known))
         self.num_classes = num_classes

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dasc.config import ConfigReader
+from dasc.config_file import read_mapping
 from dasc.errors import UserError, unknown_name
 from dasc.messages import sentence
 from dasc.stages import Stages
@@ -232,8 +231,8 @@ class _Options:
         if not Path(path).is_file():
             raise UserError(f"there is no config {path}: paths are relative to the study file")
         self.words += ["--config", path]
-        read = yaml.safe_load(Path(path).read_text())
-        if isinstance(read, dict) and "stages" in read:
+        read = read_mapping(path)
+        if "stages" in read:
             self.table = Stages.parse(read["stages"]).dump()
 
 

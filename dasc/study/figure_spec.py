@@ -1,6 +1,6 @@
 """Which figure a study asks for, and whether its axes can feed it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -61,6 +61,8 @@ class FigureSpec:
         for key in given:
             if key not in names:
                 raise UserError(unknown_name("key of a figure", str(key), names))
+            if not isinstance(given[key], str | None):
+                raise UserError(f"figure.{key} must be text, got {given[key]!r}")
         return cls(**given)
 
     @property
@@ -68,6 +70,16 @@ class FigureSpec:
         """The axes that the figure names, by key."""
         named = {key: getattr(self, key) for key in AXES[self.kind]}
         return {key: axis for key, axis in named.items() if axis is not None}
+
+    def check_axes(self, axes: Collection[str]) -> None:
+        """Check that the axes that the figure names are among those of the study, but for that of the seeds.
+
+        Raises:
+            UserError: One is not.
+        """
+        for key, axis in self.axes.items():
+            if axis not in axes:
+                raise UserError(f"figure.{key}: {unknown_name('axis', axis, axes)}")
 
     def check(self, axes: Mapping[str, Sequence[str]], tables: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         """Check that a study can feed the figure.
@@ -79,9 +91,7 @@ class FigureSpec:
         Raises:
             UserError: It cannot, and why.
         """
-        for key, axis in self.axes.items():
-            if axis not in axes:
-                raise UserError(f"figure.{key}: {unknown_name('axis', axis, axes)}")
+        self.check_axes(axes)
         if len(set(self.axes.values())) < len(self.axes):
             raise UserError(f"a figure shows an axis once, but its keys are {self.axes}: name different axes")
         if self.kind == "magnitude":

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dasc.config_file import check_config_file, read_mapping
 from dasc.errors import UserError, unknown_name
 from dasc.study.axes import Override, is_seed, parse_axis, parse_override
 from dasc.study.figure_spec import FigureSpec
@@ -69,31 +68,49 @@ def read_study(path: str | Path) -> StudyFile:
         UserError: It is missing, or a key, an axis or a label in it is wrong.
     """
     path = Path(path)
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: there is no such study file ({kind}): check the path")
+    given = _read(path)
     try:
-        return _study(_read(path))
+        return _study(given)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a file over the one that it extends; the paths in both become relative to where dasc is run."""
-    if not path.is_file():
-        raise UserError("there is no such study file: check the path")
-    try:
-        given = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"it is not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(given, dict):
-        raise UserError("a study file has the keys name, configs and axes: see configs/studies/fig3.yaml")
+    given = read_mapping(path, "study")
     for key in given:
         if key not in _KEYS:
-            raise UserError(unknown_name("key", str(key), _KEYS))
+            if any(str(name) in _OF_CONFIG for name in given):
+                raise UserError(f"{path} is a config, not a study file: run it by dasc fit --config {path}")
+            raise UserError(f"{path}: {unknown_name('key', str(key), _KEYS)}")
     given = {str(key): value for key, value in _beside(path.parent, given).items()}
     if "extends" not in given:
         return given
-    base = _read(Path(given["extends"]))
-    merged = {key: {**(base.get(key) or {}), **(given.get(key) or {})} for key in ("set", "before", "axes")}
+    base = _read(_extended(path, given["extends"], extended_by), (*extended_by, path))
+    for source, content in ((path, given), (Path(given["extends"]), base)):
+        for key in _MERGED:
+            if not isinstance(content.get(key) or {}, dict):
+                raise UserError(f"{source}: {key} must be a mapping, got {content[key]!r}")
+    merged = {key: {**(base.get(key) or {}), **(given.get(key) or {})} for key in _MERGED}
     return {**base, **given, **merged}
+
+
+_MERGED = ("set", "before", "axes")
+_OF_CONFIG = ("stages", "model", "data", "trainer")
+
+
+def _extended(path: Path, given: Any, extended_by: tuple[Path, ...]) -> Path:
+    """Return the file that a study file extends."""
+    if not isinstance(given, str):
+        raise UserError(f"{path}: extends must be the path of one study file, got {given!r}")
+    if not Path(given).is_file():
+        raise UserError(f"{path}: extends must be a study file, got {given}, which does not exist: check the path")
+    if any(Path(given).samefile(other) for other in (*extended_by, path)):
+        raise UserError(f"{path}: extends must be another study file, got {given}, which extends this one")
+    return Path(given)
 
 
 def _beside(folder: Path, given: Any) -> Any:
@@ -121,18 +138,33 @@ def _study(given: Mapping[str, Any]) -> StudyFile:
     name = given["name"]
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"name is {name!r}: write letters, digits, - and _, it becomes a folder's name")
+    title, before, exclude = given.get("title") or name, given.get("before") or {}, given.get("exclude") or []
+    for key, value, kind, rule in (
+        ("title", title, str | int | float, "text"),
+        ("before", before, Mapping, "a mapping {NAME: {configs: FILES}}"),
+        ("exclude", exclude, list, "a list of {AXIS: LABEL}"),
+    ):
+        if not isinstance(value, kind):
+            raise UserError(f"{key} must be {rule}, got {value!r}")
     grid = _grid("the study", given)
-    before = {str(key): _grid(f"before.{key}", value, grid) for key, value in (given.get("before") or {}).items()}
-    figures = given.get("figure") or []
     return StudyFile(
         name=name,
         grid=grid,
-        before=before,
-        exclude=tuple(_labels("exclude", each, grid.axes) for each in given.get("exclude") or []),
+        before={str(key): _grid(f"before.{key}", value, grid) for key, value in before.items()},
+        exclude=tuple(_labels("exclude", each, grid.axes) for each in exclude),
         baseline={axis: labels[0] for axis, labels in _labels("baseline", given.get("baseline"), grid.axes).items()},
-        figures=tuple(FigureSpec.parse(each) for each in (figures if isinstance(figures, list) else [figures])),
-        title=str(given.get("title") or name),
+        figures=_figures(given.get("figure") or [], grid),
+        title=str(title),
     )
+
+
+def _figures(given: Any, grid: Grid) -> tuple[FigureSpec, ...]:
+    """Read the figures, which name axes other than that of the seeds."""
+    figures = tuple(FigureSpec.parse(each) for each in (given if isinstance(given, list) else [given]))
+    shown = [axis for axis in grid.axes if axis != grid.seed_axis]
+    for figure in figures:
+        figure.check_axes(shown)
+    return figures
 
 
 def _grid(where: str, given: Any, own: Grid | None = None) -> Grid:
@@ -148,6 +180,7 @@ def _grid(where: str, given: Any, own: Grid | None = None) -> Grid:
     for config in configs:
         if not Path(str(config)).is_file():
             raise UserError(f"there is no base config {config}: paths are relative to the study file")
+        check_config_file(config)
     return Grid(
         configs=tuple(map(str, configs)),
         set=parse_override(f"{where}, set", given.get("set")),
@@ -175,6 +208,8 @@ def _labels(where: str, given: Any, axes: Mapping[str, Mapping[str, Override]]) 
         if axis not in axes:
             raise UserError(f"{where}: {unknown_name('axis', str(axis), axes)}")
         read[axis] = tuple(map(str, labels if isinstance(labels, list) else [labels]))
+        if not read[axis]:
+            raise UserError(f"{where}.{axis} must name a label of the axis, got an empty list")
         for label in read[axis]:
             if label not in axes[axis]:
                 raise UserError(f"{where}: {unknown_name(f'label of the axis {axis}', label, axes[axis])}")

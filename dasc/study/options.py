@@ -2,12 +2,13 @@
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from dasc.errors import UserError
+from dasc.errors import UserError, unknown_name
 from dasc.study.magnitudes import CHOICES
 
 COMMANDS = {
@@ -58,12 +59,22 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**kwargs, allow_abbrev=False)
 
     def error(self, message: str) -> Any:
+        if given := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            raise UserError(unknown_name("command of dasc study", given[1], COMMANDS))
+        message = re.sub(r"^argument (\S+): invalid choice: ('[^']*') \(choose from (.*)\)", _choice, message)
+        message = re.sub(r"^the following arguments are required: (\S+)", r"\1 is missing", message)
+        message = re.sub(r"^argument (\S+): expected one argument", r"\1 has no value", message)
+        message = re.sub(r"^argument (\S+): (?=must be)", r"\1 ", message)
         raise UserError(f"{message}: see {self.prog} --help")
+
+
+def _choice(found: re.Match[str]) -> str:
+    return f"{found[1]} must be one of {found[3].replace(chr(39), '')}, got {found[2]}"
 
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of processes: write 1 or more")
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text}")
     return int(text)
 
 
@@ -73,7 +84,7 @@ def _share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of GPUs: write 0, 0.25, 1 or more")
+        raise argparse.ArgumentTypeError(f"must be a number of GPUs >= 0, such as 0.25 or 1, got {text}")
     return share
 
 

@@ -228,12 +228,12 @@ def _commands() -> dict[int, str]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "--jobs", "0"], "0 is no number of processes: write 1 or more"),
-        (["run", "--runner", "slurm"], "choose from"),
+        (["run", "--jobs", "0"], "--jobs must be a whole number >= 1, got 0"),
+        (["run", "--runner", "slurm"], "--runner must be one of local, ray, got 'slurm'"),
         (["run", "--address", "here:1"], "--address is Ray's: add --runner ray"),
         (["run", "--runner", "ray", "--address", "here"], "--address here is no address"),
         (["run", "--runner", "ray", "--address", "127.0.0.1:9"], "no Ray answers at 127.0.0.1:9"),
-        (["run", "--runner", "ray", "--gpus", "x"], "x is no number of GPUs"),
+        (["run", "--runner", "ray", "--gpus", "x"], "--gpus must be a number of GPUs >= 0"),
         (["run", "--results", "other"], "other has the results of the study 'other', not of 'grid'"),
         (["run", "--data.trainsize", "5"], "unknown key 'data.trainsize': did you mean data.train_size"),
         (
@@ -245,9 +245,9 @@ def _commands() -> dict[int, str]:
         (["run", "train_size"], "'train_size' belongs to no option"),
         (["status"], "nothing of this study was run in"),
         (["report", "--data.train_size", "5"], "--data.train_size is no option of dasc study report"),
-        (["magnitudes", "--choose", "best"], "choose from"),
-        (["paint"], "choose from"),
-        ([], "required: COMMAND"),
+        (["magnitudes", "--choose", "best"], "--choose must be one of optimal, maximal, eq3, got 'best'"),
+        (["paint"], "unknown command of dasc study 'paint'"),
+        ([], "COMMAND is missing"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

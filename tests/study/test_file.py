@@ -55,7 +55,7 @@ def test_labels_are_text_wherever_they_stand(tmp_path: Path) -> None:
     ("given", "said"),
     [
         ("name: [", "is not YAML"),
-        ("- a\n", "has the keys name, configs and axes"),
+        ("- a\n", "must be a mapping with the keys name, configs and axes, got a list"),
         (study(axis={}), "unknown key 'axis': did you mean axes"),
         (study(name="a b"), "it becomes a folder's name"),
         (study(name=None), "name is missing"),
@@ -73,6 +73,13 @@ def test_labels_are_text_wherever_they_stand(tmp_path: Path) -> None:
         (study(figure={"kind": "bars", "bars": "a", "metric": "accuracy"}), "unknown metric 'accuracy'"),
         (study(figure="bars"), "a figure is written"),
         (study(set=[1]), "set: overrides are written"),
+        (study(before=["a"]), "before must be a mapping"),
+        (study(exclude=3), "exclude must be a list of {AXIS: LABEL}, got 3"),
+        (study(baseline={"seed": []}), "baseline.seed must name a label of the axis"),
+        (study(title=[1]), r"title must be text, got \[1\]"),
+        (study(figure={"kind": ["bars"]}), "figure.kind must be text"),
+        (study(figure={"kind": "bars", "bars": "seeds"}), "figure.bars: unknown axis 'seeds': known are none"),
+        (study(configs=["study.yaml"]), "study.yaml is a study file, not a config"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_one_sentence(given: Any, said: str, tmp_path: Path) -> None:

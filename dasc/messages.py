@@ -1,7 +1,7 @@
 """What the command says of an error: one sentence, the innermost reason."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from inspect import isabstract
 from typing import Any
 
@@ -14,6 +14,7 @@ from dasc.errors import UserError, unknown_name
 from dasc.modules import Classifier
 from dasc.pruning import Criterion
 from dasc.stopping import StoppedError
+from dasc.system_errors import system_error
 
 
 def sentence(error: BaseException) -> str | None:
@@ -24,12 +25,19 @@ def sentence(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, UserError):
             return " ".join(str(cause).split())
+    if (said := _of_system(chain)) is not None:
+        return said
     if not isinstance(error, ArgumentError | MisconfigurationException):
         return None
     text = " ".join(str(chain[-1]).split())
     if unknown := re.search(r"Expected a dot import path string: (\S+)", text):
         return unknown_name("class", unknown[1], _known_classes())
     return text
+
+
+def _of_system(chain: Sequence[BaseException]) -> str | None:
+    """Return the innermost error of libraries and of the system whose remedy is known."""
+    return next((said for cause in reversed(chain) if (said := system_error(cause)) is not None), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

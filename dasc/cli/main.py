@@ -12,7 +12,7 @@ from dasc.cli import fit, plan, score, study, teacher_report
 from dasc.cli.command import Command
 from dasc.cli.help import main_help
 from dasc.config import new_parser
-from dasc.messages import sentence
+from dasc.failures import report, without_debug
 from dasc.stopping import STATUS, StoppedError
 
 COMMANDS: dict[str, Command] = {
@@ -30,13 +30,15 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run `dasc`; a user's mistake is one sentence on stderr and exit status 2.
+    """Run `dasc`; an error is one sentence on stderr, with exit status 2 for a user's mistake and 1 for all else.
+
+    `--debug`, anywhere among the words, shows the traceback of an error.
 
     Args:
         args: The words after `dasc`; None takes those of the process.
     """
     _hide_warnings()
-    words = list(sys.argv[1:] if args is None else args)
+    words, debug = without_debug(sys.argv[1:] if args is None else args)
     try:
         if words[:1] == [study.NAME]:
             study.run(words[1:])
@@ -46,14 +48,10 @@ def main(args: Sequence[str] | None = None) -> None:
         rank_zero_only(print)(f"{_prefix(words)}: {stop.message}", file=sys.stderr)
         raise
     except KeyboardInterrupt:
-        print(f"{_prefix(words)}: interrupted before the training started", file=sys.stderr)
+        print(f"{_prefix(words)}: {_interrupted(words)}", file=sys.stderr)
         sys.exit(STATUS["Ctrl-C"])
     except Exception as error:
-        mistake = sentence(error)
-        if mistake is None:
-            raise
-        print(f"{_prefix(words)}: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(report(error, _prefix(words), words, debug))
 
 
 def run(args: Sequence[str] | None = None) -> Any:
@@ -67,7 +65,7 @@ def run(args: Sequence[str] | None = None) -> Any:
             "dasc was called with arguments of its own, but processes for further devices are started with those of "
             f"this process: sys.argv[1:]={sys.argv[1:]}, args={list(args)}"
         )
-    words = list(map(str, sys.argv[1:] if args is None else args))
+    words, _ = without_debug(sys.argv[1:] if args is None else args)
     parser = new_parser(**main_help())
     subcommands = parser.add_subcommands()
     parsers = {command.name: command.make_parser() for command in _needed(words)}
@@ -88,6 +86,13 @@ def _prefix(words: Sequence[str]) -> str:
     if words[:1] == [study.NAME]:
         return " ".join(["dasc", study.NAME, *study.known(words[1:2])])
     return " ".join(["dasc", *(word for word in words[:1] if word in COMMANDS)])
+
+
+def _interrupted(words: Sequence[str]) -> str:
+    """Return what Ctrl-C stopped, and how to resume it."""
+    if words[:2] == [study.NAME, "run"]:
+        return "interrupted: the same command resumes the study"
+    return "interrupted before the training started" if words[:1] == ["fit"] else "interrupted"
 
 
 def _hide_warnings() -> None:

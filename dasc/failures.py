@@ -5,6 +5,7 @@ import platform
 import re
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,10 @@ _BUGS = (AssertionError, LookupError, TypeError, AttributeError, NameError, Zero
 """Errors that are bugs of dasc where one of its own frames raises them; others can be the system's or torch's."""
 
 _LIBRARIES = re.compile(r"(torch|lightning|torchmetrics|jsonargparse|dasc)(\.|$)")
+
+
+_PATIENCE = 5.0
+"""Seconds that a process waits for the first process to fail, too."""
 
 
 class Failure(NamedTuple):
@@ -49,7 +54,8 @@ def without_debug(words: Sequence[str]) -> tuple[list[str], bool]:
 def report(error: Exception, prefix: str, words: Sequence[str], debug: bool) -> int:
     """Print an exception as one sentence on stderr and, where that is not enough, write its traceback to a file.
 
-    Processes other than the first of a training do not repeat a user's mistake, which all of them find.
+    Processes other than the first of a training do not repeat a user's mistake, which all of them find, and no other
+    error if the first process has one, too.
 
     Args:
         error: The exception.
@@ -62,6 +68,8 @@ def report(error: Exception, prefix: str, words: Sequence[str], debug: bool) -> 
     """
     failure, rank = explain(error), int(os.environ.get("LOCAL_RANK", "0"))
     if rank and (failure.status == 2 or _is_lost_connection(error)):
+        return failure.status
+    if rank and not debug and _first_process_tells():
         return failure.status
     process = f"process {rank}: " if rank else ""
     if debug:
@@ -158,11 +166,25 @@ def _is_lost_connection(error: BaseException) -> bool:
     return re.search(r"connection (closed|reset)|broken pipe", str(error), re.IGNORECASE) is not None
 
 
+def _first_process_tells() -> bool:
+    """Wait shortly for the first process, which started this one, to write its own traceback."""
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        if any(Path(tempfile.gettempdir()).glob(f"{_file_prefix(os.getppid())}*")):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _file_prefix(pid: int) -> str:
+    return f"dasc-{pid}-"
+
+
 def _where(error: BaseException, words: Sequence[str]) -> str:
     """Write the traceback to a file of its own, and return how to find it."""
     head = f"dasc {' '.join(words)}\n{platform.platform()}, Python {platform.python_version()}\n\n"
     try:
-        number, path = tempfile.mkstemp(prefix=f"dasc-{os.getpid()}-", suffix=".txt")
+        number, path = tempfile.mkstemp(prefix=_file_prefix(os.getpid()), suffix=".txt")
         with os.fdopen(number, "w") as file:
             file.write(head + "".join(traceback.format_exception(error)))
     except OSError:

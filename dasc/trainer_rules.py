@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any, NamedTuple
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 
@@ -139,7 +140,7 @@ def trainer_errors(trainer: Any) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+    except (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException) as error:
         text = " ".join(str(error).split()).rstrip(".!")
         frames = list(walk_tb(error.__traceback__))
         if not frames or not frames[-1][0].f_globals.get("__name__", "").startswith("lightning."):

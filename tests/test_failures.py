@@ -15,9 +15,9 @@ import yaml
 from torch import Tensor, nn
 
 from dasc.cli import main, run
+from dasc.data.checks import check_sizes
 from dasc.errors import UserError
 from dasc.failures import explain, first_sentence, without_debug
-from dasc.stages import Stages
 from dasc.system_errors import system_error
 from dasc.trainer_rules import check_packages
 from tests.support.command import dasc
@@ -106,23 +106,27 @@ def test_words_without_debug() -> None:
     assert without_debug(["fit", "--debugger"]) == (["fit", "--debugger"], False)
 
 
-def test_two_processes_end_with_their_error(tiny: Path, tmp_path: Path) -> None:
+def test_two_processes_end_with_one_message(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(LOUD)
-    words = ["fit", "--config", tiny, "--model.network", "loud.Loud", *SHORT, "--trainer.devices", 2, "--debug"]
+    words = ["fit", "--config", tiny, "--model.network", "loud.Loud", *SHORT, "--trainer.devices", 2]
     result = dasc(*words)
     assert result.returncode == 1
-    assert "RuntimeError: too loud" in result.stderr
-    assert "--debug" not in result.stderr, "the second process knows the option"
-    assert sum(line.startswith("dasc fit: model.network") for line in result.stderr.splitlines()) == 1
+    (said,) = (line for line in result.stderr.splitlines() if line.startswith("dasc fit: "))
+    assert said.startswith("dasc fit: model.network must work without an error, got one in Loud.forward: ")
+
+
+def test_further_processes_are_started_with_debug(tiny: Path, tmp_path: Path) -> None:
+    result = dasc("fit", "--debug", "--config", tiny, *SHORT, "--trainer.devices", 2)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_bug_of_dasc_is_to_be_reported() -> None:
-    with pytest.raises(AttributeError) as raised:
-        Stages.parse([{"epochs": 1}]).scaled("half", 1.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError) as raised:
+        check_sizes({"batch_size": "many"})  # type: ignore[dict-item]
     failure = explain(raised.value)
     assert (failure.status, failure.keep_traceback) == (1, True)
-    assert failure.sentence.startswith("an error inside dasc, please report it (AttributeError: ")
-    assert "in dasc/stages/" in failure.sentence
+    assert failure.sentence.startswith("an error inside dasc, please report it (TypeError: ")
+    assert "in dasc/data/checks.py, line " in failure.sentence
 
 
 def test_an_error_of_the_system_is_no_bug_of_dasc(tmp_path: Path) -> None:

@@ -85,17 +85,19 @@ def check_network(network: nn.Module, size: tuple[int, int], num_classes: int) -
     Raises:
         UserError: The network fails on such images, or does not return logits (B, num_classes).
     """
-    error = _fails(network, size)
+    shadow = _without_values(network)
+    error = _error_of(shadow, size)
+    if error is not None:  # some networks fail without values only
+        error = _error_of(copy.deepcopy(network), size)
     if error is None:
         return
-    got = size_text(size)
-    if (other := _size_that_works(network)) is not None:
+    if (other := next((side for side in SIZES if _error_of(shadow, (side, side)) is None), None)) is not None:
         name = network.name if isinstance(network, TorchvisionNetwork) else type(network).__name__
-        only = _fails(network, (other + 1, other + 1)) is not None
-        rule = f"{other}" if only else "another" if min(size) > other else "larger"
+        is_only = _error_of(shadow, (other + 1, other + 1)) is not None
+        rule = f"{other}" if is_only else "another" if min(size) > other else "larger"
         raise UserError(
-            f"data.image_size must be {rule} for network {name}, got {got}: {_line(error)}; add --data.image_size "
-            f"{other}, or take a network for small images such as CifarResNet"
+            f"data.image_size must be {rule} for network {name}, got {size_text(size)}: {_line(error)}; add "
+            f"--data.image_size {other}, or take a network for small images such as CifarResNet"
         ) from error
     raise UserError(
         f"model.network must map images (B, 3, {size[0]}, {size[1]}) to logits (B, {num_classes}), got an error in "
@@ -103,28 +105,20 @@ def check_network(network: nn.Module, size: tuple[int, int], num_classes: int) -
     ) from error
 
 
-def _size_that_works(network: nn.Module) -> int | None:
-    return next((side for side in SIZES if _fails_on_meta(network, (side, side)) is None), None)
+def _without_values(network: nn.Module) -> nn.Module:
+    """Return a copy of a network on the device meta, which takes no memory and computes shapes only."""
+    tensors: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in network.parameters()}
+    tensors |= {id(buffer): buffer.to("meta") for buffer in network.buffers()}
+    return copy.deepcopy(network, tensors)
 
 
-def _fails(network: nn.Module, size: tuple[int, int]) -> Exception | None:
-    """Return the error of a network on images of a size; None where it runs.
-
-    Tensors of the device meta have no values, so that some networks fail with them only.
-    """
-    return None if _fails_on_meta(network, size) is None else _error_on(network, size, "cpu")
-
-
-def _fails_on_meta(network: nn.Module, size: tuple[int, int]) -> Exception | None:
-    return _error_on(network, size, "meta")
-
-
-def _error_on(network: nn.Module, size: tuple[int, int], device: str) -> Exception | None:
-    trial = copy.deepcopy(network).to(device).eval()
-    dtype = next((p.dtype for p in trial.parameters() if p.is_floating_point()), torch.float32)
+def _error_of(network: nn.Module, size: tuple[int, int]) -> Exception | None:
+    """Return the error of a network, which is set to eval mode, on two images; None if it returns logits (2, N)."""
+    own = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(0))
+    images = torch.zeros(2, 3, *size, device=own.device, dtype=own.dtype)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            logits = trial(torch.zeros(2, 3, *size, device=device, dtype=dtype))
+            logits = network.eval()(images)
     except Exception as error:
         return error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:

@@ -116,7 +116,7 @@ CASES = {
     "sharded weights on the CPU": Case(FIT + "--trainer.strategy fsdp", ("trainer.strategy must be auto or ddp",)),
     "a parallel model": Case(
         FIT + "--trainer.strategy lightning.pytorch.strategies.ModelParallelStrategy",
-        ("trainer.strategy must be auto or ddp, got ModelParallelStrategy: ",),
+        ("trainer.strategy must be auto or ddp, got ", "ModelParallelStrategy: "),
     ),
     "barebones": Case(FIT + "--trainer.barebones true", ("trainer.barebones must be false, got True: ",)),
     "a search for the learning rate": Case(

@@ -152,7 +152,7 @@ def trainer_errors(trainer: Any) -> Iterator[None]:
 
 def _option_in(text: str, trainer: Any) -> str:
     """Return the option that a message of Lightning is on; '' where it names none."""
-    names = [name for name in vars(trainer) if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+    names: list[str] = [name for name in vars(trainer) if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
     if names:
         return min(names, key=lambda name: text.lower().index(name))
     return "accelerator" if re.search(r"accelerator|backend|torch_xla", text, re.IGNORECASE) else ""

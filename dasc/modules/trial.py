@@ -86,14 +86,15 @@ def check_network(network: nn.Module, size: tuple[int, int], num_classes: int) -
         UserError: The network fails on such images, or does not return logits (B, num_classes).
     """
     shadow = _without_values(network)
-    error = _error_of(shadow, size)
+    error = _error_of(shadow, size, num_classes)
     if error is not None:  # some networks fail without values only
-        error = _error_of(copy.deepcopy(network), size)
+        error = _error_of(copy.deepcopy(network), size, num_classes)
     if error is None:
         return
-    if (other := next((side for side in SIZES if _error_of(shadow, (side, side)) is None), None)) is not None:
+    other = next((side for side in SIZES if _error_of(shadow, (side, side), num_classes) is None), None)
+    if other is not None:
         name = network.name if isinstance(network, TorchvisionNetwork) else type(network).__name__
-        is_only = _error_of(shadow, (other + 1, other + 1)) is not None
+        is_only = _error_of(shadow, (other + 1, other + 1), num_classes) is not None
         rule = f"{other}" if is_only else "another" if min(size) > other else "larger"
         raise UserError(
             f"data.image_size must be {rule} for network {name}, got {size_text(size)}: {_line(error)}; add "
@@ -112,8 +113,8 @@ def _without_values(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, tensors)
 
 
-def _error_of(network: nn.Module, size: tuple[int, int]) -> Exception | None:
-    """Return the error of a network, which is set to eval mode, on two images; None if it returns logits (2, N)."""
+def _error_of(network: nn.Module, size: tuple[int, int], num_classes: int) -> Exception | None:
+    """Return the error of a network, which is set to eval mode, on two images; None if it returns their logits."""
     own = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(0))
     images = torch.zeros(2, 3, *size, device=own.device, dtype=own.dtype)
     try:
@@ -121,7 +122,7 @@ def _error_of(network: nn.Module, size: tuple[int, int]) -> Exception | None:
             logits = network.eval()(images)
     except Exception as error:
         return error
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 or logits.shape[1] < num_classes:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         return TypeError(f"for two images it returns {got}")
     return None

@@ -18,7 +18,7 @@ from dasc.parser import Parser, check_learning_rate
 from dasc.scoring import ALLOW
 from dasc.stages import Stages, in_order
 from dasc.trainer import RunTrainer
-from dasc.trainer_rules import as_list, check_trainer
+from dasc.trainer_rules import as_list, check_packages, check_trainer
 
 TRAINER_DEFAULTS = {
     "enable_model_summary": False,
@@ -183,6 +183,7 @@ def check_config(config: Namespace) -> None:
     Raises:
         UserError: `trainer.max_epochs` or `data.magnitude` contradicts the table, or a learning rate is missing.
     """
+    check_seed(config.seed_everything)
     total = config.stages.scaled(config.epochs_scale, config.auxiliary_scale).total_epochs
     if config.trainer.max_epochs not in (None, total):
         raise UserError(
@@ -194,6 +195,16 @@ def check_config(config: Namespace) -> None:
     check_learning_rate(config.model)
 
 
+def check_seed(seed: bool | int) -> None:
+    """Check that numpy and torch accept a seed; false sets none and true draws one.
+
+    Raises:
+        UserError: They do not.
+    """
+    if not 0 <= int(seed) < 2**32:
+        raise UserError(f"seed_everything must be >= 0 and < 2^32, got {seed}: take another seed")
+
+
 def check_training_config(config: Namespace) -> None:
     """Check a config as `check_config` does, and that a training supports its trainer options and callbacks.
 
@@ -202,6 +213,7 @@ def check_training_config(config: Namespace) -> None:
     """
     check_config(config)
     check_trainer(config.trainer)
+    check_packages(config.trainer)
     check_callbacks(map(class_of, as_list(config.trainer.callbacks)))
 
 

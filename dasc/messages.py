@@ -1,11 +1,12 @@
 """What the command says of an error: one sentence, the innermost reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from dasc.errors import StoppedError, UserError
+from dasc.system_errors import system_error
 
 
 def sentence(error: BaseException) -> str | None:
@@ -16,9 +17,16 @@ def sentence(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, UserError):
             return " ".join(str(cause).split())
+    if (said := _of_system(chain)) is not None:
+        return said
     if not isinstance(error, ArgumentError | MisconfigurationException):
         return None
     return " ".join(str(chain[-1]).split())
+
+
+def _of_system(chain: Sequence[BaseException]) -> str | None:
+    """Return the innermost error of libraries and of the system whose remedy is known."""
+    return next((said for cause in reversed(chain) if (said := system_error(cause)) is not None), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

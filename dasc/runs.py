@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,23 @@ def run_folders(root: Path) -> list[Path]:
     """Return the run folders under `root`, the newest first."""
     folders = [path for path in (root / LOGS).glob("version_*") if path.name.removeprefix("version_").isdigit()]
     return sorted(folders, key=lambda path: int(path.name.removeprefix("version_")), reverse=True)
+
+
+def check_writable(root: Path) -> None:
+    """Check that folders can be made in a folder, which may be missing itself; nothing is left there.
+
+    Raises:
+        UserError: They cannot.
+    """
+    existing = next(path for path in (root / LOGS, *(root / LOGS).absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dasc-", dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"trainer.default_root_dir must be a folder that can be written to, got {root} ({existing}: "
+            f"{error.strerror}): give another one"
+        ) from error
 
 
 def reserve(root: Path, parents: Iterable[Path] = ()) -> list[Path]:

@@ -24,6 +24,7 @@ from dasc.callbacks import (
 from dasc.callbacks.averaging import weights_of
 from dasc.callbacks.checkpoints import check_names
 from dasc.callbacks.columns import column_callbacks
+from dasc.callbacks.monitors import check_monitors
 from dasc.callbacks.report import show
 from dasc.cli.command import Command
 from dasc.cli.help import command_help
@@ -64,6 +65,10 @@ class Fit(TrainingCLI):
 
     def prepare(self) -> None:
         """Prepare the module, and find the checkpoint that the run continues from."""
+        trainer = self.config_init.trainer
+        check_monitors(as_list(trainer.callbacks), self.model)
+        if not trainer.fast_dev_run:
+            runs.check_writable(self.root)
         self.start = prepare_start(self.config_init, self.model, self.datamodule)
 
     def logger(self) -> Any:

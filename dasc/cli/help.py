@@ -14,7 +14,8 @@ Options are read from config files and the command line; the later wins.
   --ckpt_path FILE       {checkpoint}
   --model.KEY VALUE      network and training; --model.help PrunedClassifier
   --data.KEY VALUE       the images; --data.help ImageData
-  --trainer.KEY VALUE    devices, precision and more of Lightning's Trainer"""
+  --trainer.KEY VALUE    devices, precision and more of Lightning's Trainer
+  --debug                the traceback of an error"""
 
 
 def command_help(name: str, summary: str, checkpoint: str, example: str = "") -> dict[str, Any]:

@@ -12,16 +12,19 @@ from typing import Any
 from dasc.cli.main_help import main_parser
 from dasc.cli.registry import COMMANDS
 from dasc.errors import STATUS, StoppedError, UserError, unknown_name
+from dasc.failures import report, without_debug
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run `dasc`; a user's mistake is one sentence on stderr and exit status 2.
+    """Run `dasc`; an error is one sentence on stderr, with exit status 2 for a user's mistake and 1 for all else.
+
+    `--debug`, anywhere among the words, shows the traceback of an error.
 
     Args:
         args: The words after `dasc`; None takes those of the process.
     """
     _hide_warnings()
-    words = list(sys.argv[1:] if args is None else args)
+    words, debug = without_debug(sys.argv[1:] if args is None else args)
     try:
         run(args)
     except StoppedError as stop:
@@ -30,14 +33,10 @@ def main(args: Sequence[str] | None = None) -> None:
         rank_zero_only(print)(f"{_prefix(words)}: {stop.message}", file=sys.stderr)
         raise
     except KeyboardInterrupt:
-        print(f"{_prefix(words)}: interrupted before the training started", file=sys.stderr)
+        print(f"{_prefix(words)}: {_interrupted(words)}", file=sys.stderr)
         sys.exit(STATUS["Ctrl-C"])
     except Exception as error:
-        mistake = _sentence(error)
-        if mistake is None:
-            raise
-        print(f"{_prefix(words)}: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(report(error, _prefix(words), words, debug))
 
 
 def run(args: Sequence[str] | None = None) -> Any:
@@ -49,7 +48,7 @@ def run(args: Sequence[str] | None = None) -> Any:
     Raises:
         UserError: There is no such command.
     """
-    words = list(map(str, sys.argv[1:] if args is None else args))
+    words = without_debug(sys.argv[1:] if args is None else args)[0]
     first = words[0] if words else ""
     if first in COMMANDS:
         command = COMMANDS[first].load()
@@ -82,15 +81,6 @@ def _warn_of_arguments(words: Sequence[str]) -> None:
     )
 
 
-def _sentence(error: Exception) -> str | None:
-    """Return the user's mistake; the other errors are those of libraries, which are imported to tell them apart."""
-    if isinstance(error, UserError):
-        return " ".join(str(error).split())
-    from dasc.messages import sentence
-
-    return sentence(error)
-
-
 def _prefix(words: Sequence[str]) -> str:
     """Return the command as far as its words are known, such as `dasc study plan`."""
     known = [word for word in words[:1] if word in COMMANDS]
@@ -99,6 +89,13 @@ def _prefix(words: Sequence[str]) -> str:
 
         known += study.known(words[1:2])
     return " ".join(["dasc", *known])
+
+
+def _interrupted(words: Sequence[str]) -> str:
+    """Return what Ctrl-C stopped, and how to resume it."""
+    if words[:2] == ["study", "run"]:
+        return "interrupted: the same command resumes the study"
+    return "interrupted before the training started" if words[:1] == ["fit"] else "interrupted"
 
 
 def _hide_warnings() -> None:

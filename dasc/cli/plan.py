@@ -31,7 +31,7 @@ def run(parser: Parser, config: Namespace, words: Sequence[str]) -> None:
     check_training_config(config)
     _leave_out_effects(config)
     if config.seed_everything is not False:
-        seed_everything(None if config.seed_everything is True else config.seed_everything, workers=True)
+        seed_everything(None if config.seed_everything is True else config.seed_everything, workers=True, verbose=False)
     made = parser.instantiate_classes(config)
     model, data = made.model, made.data
     model.trust = tuple(made.get("trust") or ())

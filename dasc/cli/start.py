@@ -12,6 +12,7 @@ from dasc.config import root_of
 from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, start_from, trainer_settings
+from dasc.modules.trial import check_trainable
 from dasc.plan import Epoch, epoch_of
 from dasc.trainer_rules import as_list
 
@@ -41,9 +42,11 @@ def prepare_start(config: Namespace, model: Classifier, data: ImageData) -> Star
         data: The data of the run.
 
     Raises:
-        UserError: The checkpoint cannot be continued by this config, or `init_from` does not fit the network.
+        UserError: The checkpoint cannot be continued by this config, `init_from` does not fit the network, or the
+            module cannot be trained on the data.
     """
     model.averaging = averaging_of(as_list(config.trainer.callbacks))
+    check_trainable(model, data)
     model.prepare(data)
     root = root_of(config)
     path = _find_checkpoint(config, model, data, root)

@@ -10,12 +10,13 @@ from lightning.pytorch.loggers import Logger
 
 from dasc import loggers
 from dasc.callbacks import AtomicCheckpointIO
-from dasc.config import check_config, root_of
+from dasc.cli.held import hold_information
+from dasc.config import check_config, check_seed, root_of
 from dasc.data import ImageData
 from dasc.modules import Classifier
 from dasc.parser import Parser
 from dasc.trainer import RunTrainer
-from dasc.trainer_rules import as_list, check_device
+from dasc.trainer_rules import as_list, check_device, trainer_errors
 
 
 class SaveConfig(SaveConfigCallback):
@@ -53,17 +54,19 @@ class TrainingCLI(LightningCLI):
         self.parser = parser
         self.config = config
         self.root = root_of(config)
-        super().__init__(
-            model_class=Classifier,
-            datamodule_class=ImageData,
-            trainer_class=RunTrainer,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            run=False,
-        )
+        check_seed(config.seed_everything)  # Lightning seeds before its first hook
+        with hold_information():
+            super().__init__(
+                model_class=Classifier,
+                datamodule_class=ImageData,
+                trainer_class=RunTrainer,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"overwrite": True},
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                run=False,
+            )
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Use the parser that was given, which is part of that of `dasc`."""
@@ -88,13 +91,15 @@ class TrainingCLI(LightningCLI):
         config = self.config_init
         self.model.trust = tuple(config.get("trust") or ())
         self.prepare()
-        trainer = super().instantiate_trainer(
-            max_epochs=self.model.stages.total_epochs,
-            logger=self.logger(),
-            callbacks=self.callbacks(),
-            plugins=[*as_list(config.trainer.plugins), AtomicCheckpointIO()],
-            **kwargs,
-        )
+        logger, callbacks = self.logger(), self.callbacks()
+        with trainer_errors(config.trainer):
+            trainer = super().instantiate_trainer(
+                max_epochs=self.model.stages.total_epochs,
+                logger=logger,
+                callbacks=callbacks,
+                plugins=[*as_list(config.trainer.plugins), AtomicCheckpointIO()],
+                **kwargs,
+            )
         check_device(config.trainer, trainer)
         return trainer
 

@@ -28,6 +28,20 @@ def check_dataset(dataset: str, class_names: Sequence[str] | None) -> None:
         raise UserError(f"data.class_names is for data.dataset folder, got it with {dataset}: leave it out")
     if not class_names or len(set(class_names)) < len(class_names):
         raise UserError(f"data.class_names must be different names, got {list(class_names)}")
+    check_classes("data.class_names", class_names)
+
+
+def check_classes(name: str, class_names: Sequence[str]) -> None:
+    """Check that there are at least two classes.
+
+    Raises:
+        UserError: There is one.
+    """
+    if len(class_names) < 2:
+        raise UserError(
+            f"{name} must have at least 2 classes, got {len(class_names)} ({', '.join(class_names)}): "
+            "put the images of each class into a folder of its own"
+        )
 
 
 def check_sizes(sizes: Mapping[str, int | None]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 
+from dasc.data.checks import check_classes
 from dasc.data.decode import size_of
 from dasc.data.sets import FileSet, Parts, SetInfo
 from dasc.errors import UserError
@@ -50,6 +51,7 @@ def folder_info(root: Path, class_names: Sequence[str] | None = None) -> SetInfo
     names = _class_names(train)
     if not names:
         raise UserError(f"{train} has no class folders: put the images of each class into a folder of its name")
+    check_classes(str(train), names)
     for folder in (_validation_folder(root), _existing(root / "test")):
         for name in () if folder is None else _class_names(folder):
             if name not in names:

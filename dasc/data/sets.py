@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -128,6 +129,11 @@ def _file_set(source: Any) -> FileSet:
 def _open(kind: Any, root: Path, **settings: Any) -> Any:
     try:
         return kind(root=str(root), **settings)
+    except URLError as error:
+        raise UserError(
+            f"data.download must be false without an internet connection, got true ({kind.__name__}: {error.reason}): "
+            f"copy the files of {kind.__name__} to {root}, or set data.root to where they are"
+        ) from error
     except (RuntimeError, FileNotFoundError, NotADirectoryError) as error:
         remedy = "set data.root to where it lies"
         if "download" in settings:

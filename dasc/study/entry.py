@@ -14,7 +14,8 @@ import yaml
 from dasc.callbacks.files import write_text
 from dasc.config import ConfigReader
 from dasc.errors import UserError, unknown_name
-from dasc.messages import sentence
+from dasc.failures import explain
+from dasc.modules.trial import check_trainable
 from dasc.study.cells import Cells
 from dasc.study.file import StudyFile, read_study
 from dasc.study.folders import CONFIG, LOCK, PLAN, is_finished, locked, read_json, run_folder, study_folder, write_json
@@ -105,14 +106,15 @@ def _check(read: Study) -> None:
             checked.setdefault(repr((job.config["model"], job.config["data"])), job)
     for job in checked.values():
         try:
-            _, data = read.reader.make(job.config)
+            module, data = read.reader.make(job.config)
             data.prepare_data()
             data.check_batch_size(1)
+            check_trainable(module, data)
         except Exception as error:
-            reason = sentence(error)
-            if reason is None:
+            failure = explain(error)
+            if failure.status != 2:
                 raise
-            raise UserError(f"{job.title}: {reason}") from error
+            raise UserError(f"{job.title}: {failure.sentence}") from error
 
 
 def _runner(given: argparse.Namespace) -> Runner:

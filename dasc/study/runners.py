@@ -1,9 +1,12 @@
 """Where the jobs of a study are carried out: in processes of this machine."""
 
 import os
+import signal
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing import forkserver
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -40,6 +43,7 @@ class LocalRunner:
         self.threads = threads or threads_of(jobs)
         self._pool = ThreadPoolExecutor(jobs)
         self._context = context()
+        _start_fork_server()
         self._running: set[object] = set()
         self._stopped = False
         self._lock = threading.Lock()
@@ -77,6 +81,20 @@ class LocalRunner:
             return outcome(order, process.exitcode)
         finally:
             self._devices.put(device)
+
+
+def _start_fork_server() -> None:
+    """Start the process that workers are copied from with Ctrl-C ignored: it imports for seconds, and so do they.
+
+    Ctrl-C in a terminal reaches all processes; the one that started them stops them.
+    """
+    if not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def threads_of(jobs: int) -> int:

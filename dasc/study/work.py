@@ -20,7 +20,7 @@ from dasc import checkpoint, runs
 from dasc.callbacks.files import write_text
 from dasc.data import ImageData
 from dasc.errors import UserError
-from dasc.messages import sentence
+from dasc.failures import explain
 from dasc.modules import Classifier
 from dasc.study.folders import CONFIG, ERROR, LOCK, LOG, RESULT, locked, read_json, write_json
 from dasc.study.points import result_column
@@ -90,7 +90,7 @@ def carry_out_order(order: WorkOrder) -> str | None:
                 write_json(order.folder / RESULT, train_and_score(order))
             except (Exception, SystemExit) as error:  # Lightning exits where it is told to stop
                 traceback.print_exc()
-                said = sentence(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
+                said = explain(error).sentence
                 write_text(order.folder / ERROR, f"{said}\n")
                 return said
     return None

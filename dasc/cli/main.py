@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from dasc.cli import fit, plan, score, study, teacher_report
+from dasc.cli import fit, plan, predict, score, study, teacher_report
 from dasc.cli.command import Command
 from dasc.cli.help import main_help
 from dasc.config import new_parser
@@ -40,6 +40,8 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if words[:1] == [study.NAME]:
             study.run(words[1:])
+        elif predict.has_images(words):
+            predict.run(words[1:])
         else:
             run(args)
     except StoppedError as stop:

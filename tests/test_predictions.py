@@ -1,6 +1,7 @@
 """`dasc predict`: image files from a checkpoint alone, and the test images of a config."""
 
 import csv
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -113,23 +114,23 @@ def test_image_files_have_the_probabilities_that_the_test_images_of_a_config_hav
         assert {row[f"class{rank}"] for rank in ("", 2, 3)} == {"cat", "dog", "hämster"}
 
 
-def test_a_broken_file_is_named_and_the_others_are_predicted(trained: Path, best: Path) -> None:
+def test_a_broken_file_is_named_and_the_others_are_predicted(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["ü b.png", 'a,"b".png', "two\nlines.png", "plain.png"]
     files = [save(noise(9, 7, 3, seed=number), Path("in", name)) for number, name in enumerate(names)]
     truncate(save(noise(9, 7, 3), Path("in/half.png")))
     Path("in/text.jpg").write_text("no image")
     Path("in/phone.HEIC").write_text("another type")
-    result = dasc("predict", "--images", "in", "--ckpt_path", best, "--batch_size", 2)
-    assert result.returncode == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", "--images", "in", "--ckpt_path", str(best), "--batch_size=2"])
+    assert stop.value.code == 1
     assert [row["path"] for row in rows()] == sorted(map(str, files))
-    said = result.stderr.splitlines()
+    printed = capsys.readouterr()
+    assert "4 predictions: predictions.csv" in printed.out
+    said = printed.err.splitlines()
     assert said[0] == "dasc predict: in/phone.HEIC has an unsupported type: convert it to JPEG or PNG"
     assert said[1].startswith("dasc predict: in/half.png cannot be read as an image (")
     assert said[2].startswith("dasc predict: in/text.jpg cannot be read as an image (")
-    assert said[3:] == [
-        "dasc predict: 3 of 7 images cannot be read: in/phone.HEIC, in/half.png, in/text.jpg",
-    ]
-    assert "4 predictions: predictions.csv" in result.stdout
+    assert said[3:] == ["dasc predict: 3 of 7 images cannot be read: in/phone.HEIC, in/half.png, in/text.jpg"]
 
 
 def test_without_any_readable_image_nothing_is_written(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,7 +284,7 @@ def test_a_checkpoint_without_the_image_size_is_named(best: Path, capsys: pytest
     )
 
 
-def test_two_processes_write_the_predictions_of_one(tiny: Path, tmp_path: Path) -> None:
+def test_two_processes_write_the_predictions_and_test_results_of_one(tiny: Path, tmp_path: Path) -> None:
     base = ("--config", tiny, "--trainer.default_root_dir", tmp_path, "--trainer.limit_train_batches", 1)
     main(["fit", *map(str, base), "--epochs_scale=0.5"])
     # 360 test images in batches of 50 over all processes: the last batch is not full
@@ -292,6 +293,18 @@ def test_two_processes_write_the_predictions_of_one(tiny: Path, tmp_path: Path) 
     path = tmp_path / "predictions.csv"
     one = path.read_text()
     path.unlink()
+    test = ("test", *predict[1:])
+    main([*map(str, test)])
+    results = tmp_path / "lightning_logs" / "version_0" / "test.json"
+    tested = json.loads(results.read_text())
+    results.unlink()
+    done = dasc(*test, "--trainer.devices", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("  accuracy ") == 1
+    (record,) = json.loads(results.read_text())
+    assert record["images"] == 360
+    assert record["metrics"] == pytest.approx(tested[0].pop("metrics"), rel=1e-5)
+    assert {key: record[key] for key in tested[0]} == tested[0]
     done = dasc(*predict, "--trainer.devices", 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("360 predictions: ") == 1

@@ -183,7 +183,7 @@ def test_few_images_are_decoded_before_they_are_used() -> None:
         next(results)
         time.sleep(0.05)
         assert len(decoded) == used + 10
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_an_error_of_any_kind_is_that_of_one_file() -> None:
@@ -242,8 +242,8 @@ def test_an_output_that_cannot_be_written_is_named() -> None:
 
 
 def test_a_checkpoint_is_named_by_file_run_folder_or_name() -> None:
-    for path in ("version_2/checkpoints/last", "version_10/checkpoints/last", "version_2/checkpoints/best"):
-        file = Path("root", "lightning_logs", f"{path}.ckpt")
+    for name in ("version_2/checkpoints/last", "version_10/checkpoints/last", "version_2/checkpoints/best"):
+        file = Path("root", "lightning_logs", f"{name}.ckpt")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     logs = Path("root/lightning_logs")

@@ -4,7 +4,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,8 @@ def _predict(given: argparse.Namespace) -> str:
     results = predict_files(predictor, found.paths, given.batch_size, given.num_workers)
     broken = _write(output, results, len(predictor.classes), len(found.paths))
     total = len(found.paths) + len(found.unsupported)
-    print(f"{len(found.paths) - len(broken)} predictions: {output}")
+    count = len(found.paths) - len(broken)
+    print(f"{count} prediction{'' if count == 1 else 's'}: {output}")
     unreadable = [*found.unsupported, *broken]
     return f"{len(unreadable)} of {total} images cannot be read: {_named(unreadable)}" if unreadable else ""
 
@@ -184,7 +186,9 @@ def _device(name: str) -> "torch.device":
     return device
 
 
-def _write(output: Path, results: "Iterable[Prediction | Unreadable]", num_classes: int, total: int) -> list[str]:
+def _write(
+    output: Path, results: "Generator[Prediction | Unreadable, None, None]", num_classes: int, total: int
+) -> list[str]:
     """Write the predictions, and return the files that cannot be read, which are named on stderr as they are met.
 
     Raises:
@@ -198,6 +202,7 @@ def _write(output: Path, results: "Iterable[Prediction | Unreadable]", num_class
     with (
         new_csv(output, columns(num_classes)) as write_row,
         tqdm(total=total, unit=" images", disable=None, leave=False) as bar,
+        closing(results),
     ):
         for result in results:
             if isinstance(result, Prediction):

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -76,8 +76,8 @@ def _extension(path: str) -> str:
 
 def decode_in_threads(
     paths: Sequence[str], decode: Callable[[str], Tensor], threads: int, ahead: int
-) -> Iterator[tuple[str, Tensor | str]]:
-    """Decode files in the order of `paths`.
+) -> Generator[tuple[str, Tensor | str], None, None]:
+    """Decode files in the order of `paths`; `close` cancels what is not decoded yet.
 
     Args:
         paths: The files.

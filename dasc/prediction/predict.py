@@ -1,6 +1,7 @@
 """Predictions for image files, in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ class Unreadable(NamedTuple):
 
 def predict_files(
     predictor: Predictor, paths: Sequence[str], batch_size: int = 64, threads: int = 1
-) -> Iterator[Prediction | Unreadable]:
+) -> Generator[Prediction | Unreadable, None, None]:
     """Predict image files in the order of `paths`; the memory does not depend on their number.
 
     An unreadable file is yielded when it is met, before the predictions of its batch.
@@ -47,14 +48,15 @@ def predict_files(
         threads: Threads that decode, at least 1.
     """
     batch: list[tuple[str, Tensor]] = []
-    for path, image in decode_in_threads(paths, predictor.input_format.decode, threads, ahead=2 * batch_size):
-        if isinstance(image, str):
-            yield Unreadable(path, image)
-            continue
-        batch.append((path, image))
-        if len(batch) == batch_size:
-            yield from _predict(predictor, batch)
-            batch = []
+    with closing(decode_in_threads(paths, predictor.input_format.decode, threads, ahead=2 * batch_size)) as decoded:
+        for path, image in decoded:
+            if isinstance(image, str):
+                yield Unreadable(path, image)
+                continue
+            batch.append((path, image))
+            if len(batch) == batch_size:
+                yield from _predict(predictor, batch)
+                batch = []
     if batch:
         yield from _predict(predictor, batch)
 

@@ -45,7 +45,7 @@ START = "dasc predict: "
 CASES = {
     "an unknown option": Case(
         "predict --images photos --ckpt_pth best",
-        (START, "unknown option", "'--ckpt_pth'", "mean --ckpt_path?"),
+        (START, "unknown option", "'--ckpt_pth'", "did you mean --ckpt_path"),
         images,
     ),
     "an option of the other form": Case(

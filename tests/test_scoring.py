@@ -393,10 +393,11 @@ def test_a_validation_writes_no_file_and_verbose_false_prints_nothing(
 
 
 def test_another_file_in_the_place_of_the_results_is_refused_before_the_test(
-    fit: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    fit: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit()
     RESULTS.write_text("{}")
+    monkeypatch.setattr("lightning.pytorch.Trainer.test", lambda *args, **kwargs: pytest.fail("it was tested"))
     said = exit_message(["test", "--config", "config.yaml", "--ckpt_path=best"], capsys)
     assert said == (
         f"dasc test: {RESULTS} must be results of dasc test, got another file (it is not a list of records): "

@@ -54,7 +54,7 @@ def test_checkpoints_from_before_and_after_a_drop_are_scored(
         name: network.get_parameter(name).shape for name in masks
     }
     main(["test", "--config", str(shrinking), f"--ckpt_path={path}", "--trainer.enable_progress_bar=false"])
-    assert "test/accuracy" in capsys.readouterr().out
+    assert "\n  accuracy " in capsys.readouterr().out
     # a table that never had blocks scores it too
     table = "--stages=[{epochs: 1}]"
     main(["predict", "--config", str(shrinking), table, f"--ckpt_path={path}", "--trainer.enable_progress_bar=false"])

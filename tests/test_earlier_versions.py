@@ -46,7 +46,7 @@ def test_a_network_is_loaded_with_its_masks() -> None:
 def test_a_run_is_tested_and_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     config = ["--config", str(EARLIER / "short.yaml")]
     main(["test", *config, f"--ckpt_path={LAST}"])
-    assert "test/accuracy" in capsys.readouterr().out
+    assert "\n  accuracy " in capsys.readouterr().out
     rows = "[{epochs: 1, magnitude: [14, 12], auxiliary: 1}, {epochs: 1, sparsity: 0.5, magnitude: 4, lr: 0.05}"
     main(["fit", *config, f"--ckpt_path={LAST}", f"--stages={rows}, {{epochs: 1, sparsity: 0.6}}]"])
     recorded = checkpoint.read("lightning_logs/version_0/checkpoints/last.ckpt")["dasc"]

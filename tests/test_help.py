@@ -13,7 +13,7 @@ COMMANDS = {
     "fit": "Train and prune through the table of stages.",
     "validate": "Score a checkpoint on the validation images.",
     "test": "Score a checkpoint on the test images.",
-    "predict": "Write predictions.csv for the test images.",
+    "predict": "Predict image files, or the test images of a config.",
     "plan": "Print what fit would do, without training.",
     "teacher-report": "Compare teachers on the test images.",
 }

@@ -1,9 +1,13 @@
 """Scoring uses what the checkpoint records, on images that it was not trained on."""
 
 import csv
+import json
+import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +17,8 @@ from dasc import checkpoint
 from dasc.cli import main
 from dasc.config import ConfigReader
 from dasc.data import ImageData
+from dasc.metrics import proportion_interval
+from dasc.scores import Scores, add_record, record
 from tests.support.errors import exit_message
 from tests.support.files import make_folder, noise, save
 
@@ -289,3 +295,119 @@ def test_predict_without_any_images_is_a_sentence(fit: Callable[..., None], caps
         "dasc test: there are no test images under pets: put them into class folders in test/"
     )
     main(["validate", *words])
+
+
+RESULTS = Path("lightning_logs/version_0/test.json")
+
+
+def records(path: Path = RESULTS) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize(("correct", "count"), [(0, 5), (3, 5), (5, 5), (337, 360)])
+def test_the_interval_of_a_proportion_is_wilsons(correct: int, count: int) -> None:
+    p, z = correct / count, 1.959963984540054
+    middle = (p + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * math.sqrt(p * (1 - p) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    share = float(torch.tensor(p))  # the metrics are float32
+    assert proportion_interval(share, count) == pytest.approx((middle - half, middle + half), abs=1e-12)
+
+
+def test_metrics_are_rounded_with_their_units_and_the_interval_of_the_accuracy() -> None:
+    values = {"test/accuracy": 337 / 360, "test/nll": 0.23456, "test/ece": 0.012345, "test/mine": 12.34567}
+    assert list(Scores(values, 360).table()) == [
+        "  accuracy                 93.61 % (95 % interval 90.6 to 95.7 %, 360 images)",
+        "  negative log-likelihood  0.235",
+        "  calibration error        0.0123",
+        "  mine                     12.3457",
+    ]
+
+
+def test_a_test_prints_and_records_what_the_predictions_give(
+    fit: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit()
+    found = predictions("--ckpt_path=best")
+    correct = sum(row["class"] == Path(row["path"]).parent.name for row in found)
+    capsys.readouterr()
+    main(["test", "--config", "config.yaml", "--ckpt_path=best"])
+    low, high = (100 * bound for bound in proportion_interval(correct / 60, 60))
+    share = f"{100 * correct / 60:.2f} % (95 % interval {low:.1f} to {high:.1f} %, 60 images)"
+    printed = capsys.readouterr().out
+    assert re.search(rf"^  accuracy  +{re.escape(share)}$", printed, re.MULTILINE)
+    assert f"{BEST} on 60 test images of pets:" in printed
+    assert f"Results: {RESULTS}" in printed
+    (record,) = records()
+    assert record["checkpoint"] == "checkpoints/best.ckpt"
+    assert record["metrics"]["accuracy"] == pytest.approx(correct / 60, abs=1e-7)
+    assert record["intervals"] == {"accuracy": pytest.approx([low / 100, high / 100])}
+    assert record["images"] == 60
+    assert record["network"] == checkpoint.read(BEST)["dasc"]["network"]
+    assert record["data"] == {"dataset": "folder", "root": "pets", "split_seed": 0, "image_size": [16, 16]}
+    assert record["versions"] == {"dasc": checkpoint.read(BEST)["dasc"]["version"], "torch": torch.__version__}
+
+
+def test_the_results_of_each_checkpoint_and_data_set_are_kept(fit: Callable[..., None]) -> None:
+    fit()
+    shutil.copytree("pets", "other")
+    words = ["test", "--config", "config.yaml", "--trainer.enable_progress_bar=false"]
+    main([*words, "--ckpt_path=best"])
+    (first,) = records()
+    main([*words, "--ckpt_path=last"])
+    main([*words, f"--ckpt_path={BEST}", "--data.root=other", "--allow_training_images"])
+    main([*words, "--ckpt_path=last"])
+    named = [(record["checkpoint"], record["data"]["root"]) for record in records()]
+    best, last = ("checkpoints/best.ckpt", "pets"), ("checkpoints/last.ckpt", "pets")
+    assert named == [best, ("checkpoints/best.ckpt", "other"), last]
+    assert records()[0] == first
+
+
+def test_the_results_of_a_checkpoint_outside_a_run_are_written_to_the_root(fit: Callable[..., None]) -> None:
+    fit()
+    shutil.copy(BEST, "mine.ckpt")
+    words = ["test", "--config", "config.yaml", "--ckpt_path=mine.ckpt", "--trainer.default_root_dir=root"]
+    main([*words, "--trainer.limit_test_batches=1", "--data.eval_batch_size=20"])
+    assert not RESULTS.exists()
+    (record,) = records(Path("root/test.json"))
+    assert record["checkpoint"] == str(Path("mine.ckpt").absolute())
+    assert record["images"] == 20
+
+
+def test_a_validation_writes_no_file_and_verbose_false_prints_nothing(
+    fit: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(parts=("train", "val", "test"))
+    capsys.readouterr()
+    main(["validate", "--config", "config.yaml", "--ckpt_path=best"])
+    assert "val images of pets" not in (printed := capsys.readouterr().out)
+    assert f"{BEST} on 60 validation images of pets:" in printed
+    assert re.search(
+        r"^  accuracy  \d+\.\d\d % \(95 % interval .* 60 images\)\n  loss +\d+\.\d{4}$", printed, re.MULTILINE
+    )
+    assert not list(Path().rglob("test.json"))
+    for command in ("validate", "test"):
+        main([command, "--config", "config.yaml", "--ckpt_path=best", "--verbose=false"])
+        assert "accuracy" not in capsys.readouterr().out
+    assert len(records()) == 1
+
+
+def test_another_file_in_the_place_of_the_results_is_refused_before_the_test(
+    fit: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit()
+    RESULTS.write_text("{}")
+    monkeypatch.setattr("lightning.pytorch.Trainer.test", lambda *args, **kwargs: pytest.fail("it was tested"))
+    said = exit_message(["test", "--config", "config.yaml", "--ckpt_path=best"], capsys)
+    assert said == (
+        f"dasc test: {RESULTS} must be results of dasc test, got another file (it is not a list of records): "
+        "move it elsewhere"
+    )
+    assert RESULTS.read_text() == "{}"
+
+
+def test_a_value_that_is_not_a_number_is_null(tmp_path: Path) -> None:
+    scores = Scores({"test/accuracy": 0.5, "test/nll": math.nan}, 4)
+    path = tmp_path / "test.json"
+    add_record(path, record(scores, Path("a.ckpt"), path, {}, ImageData()))
+    assert records(path)[0]["metrics"] == {"accuracy": 0.5, "nll": None}

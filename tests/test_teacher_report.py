@@ -2,6 +2,7 @@
 
 import builtins
 import csv
+import json
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -73,9 +74,12 @@ def words(svg: Path) -> set[str]:
     return {comment.strip() for comment in re.findall(r"<!--(.*?)-->", text, re.DOTALL)}
 
 
-def value_in(said: str, name: str) -> float:
-    line = next(line for line in said.splitlines() if f" test/{name} " in line)
-    return float(line.split("│")[2])
+def tested(path: str) -> dict[str, float]:
+    """The metrics that `dasc test` recorded of a checkpoint."""
+    record = json.loads(Path(path).parents[1].joinpath("test.json").read_text())[-1]
+    assert record["checkpoint"] == f"checkpoints/{Path(path).name}"
+    metrics: dict[str, float] = record["metrics"]
+    return metrics
 
 
 def test_the_table_has_what_a_test_of_each_checkpoint_says(
@@ -92,9 +96,9 @@ def test_the_table_has_what_a_test_of_each_checkpoint_says(
     assert "written: teachers.csv and teachers.svg" in said
     for row in table:
         main(["test", "--config", str(tiny), f"--ckpt_path={row['teacher']}"])
-        output = capsys.readouterr().out
+        values = tested(row["teacher"])
         for name in METRICS:
-            assert float(row[name]) == pytest.approx(value_in(output, name), rel=1e-5), name
+            assert float(row[name]) == pytest.approx(values[name], rel=1e-5), name
         line = next(line for line in said.splitlines() if line.startswith(row["teacher"]))
         assert line.split()[1:] == [f"{float(row[name]):.4f}" for name in METRICS]
     assert {path.name for path in tmp_path.iterdir()} == {"teachers.csv", "teachers.svg"}
@@ -113,7 +117,8 @@ def test_a_metric_that_is_added_to_the_table_is_in_the_test_and_in_the_report(
     largest = network(data.pipeline.normalise(batch.images)).max().item()
     logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=log"]
     main(["test", "--config", str(tiny), f"--ckpt_path={best(trained, 0)}", *logger])
-    assert value_in(capsys.readouterr().out, "largest_logit") == pytest.approx(largest, rel=1e-6)
+    assert tested(best(trained, 0))["largest_logit"] == pytest.approx(largest, rel=1e-6)
+    assert re.search(rf"^  largest logit of all +{10 * largest:.1f}$", capsys.readouterr().out, re.MULTILINE)
     (logged,) = rows(next((tmp_path / "log").glob("**/metrics.csv")))
     assert float(logged["test/largest_logit"]) == pytest.approx(largest, rel=1e-6)
     run(tiny, best(trained, 0))

@@ -14,7 +14,7 @@ def run_with_options_before(words: Sequence[str]) -> Any:
     Args:
         words: The words after `dasc`.
     """
-    loaded = {name: entry.load() for name, entry in COMMANDS.items()}
+    loaded = {name: entry.load_on_config() for name, entry in COMMANDS.items()}
     commands = {name: command for name, command in loaded.items() if isinstance(command, Command)}
     parser = new_parser(prog="dasc")
     subcommands = parser.add_subcommands()

@@ -14,7 +14,7 @@ from torch import nn, optim
 
 import dasc.networks
 from dasc import __version__, pruning
-from dasc.cli import configs
+from dasc.cli import configs, predict
 from dasc.cli.command import Command
 from dasc.cli.registry import COMMANDS
 from dasc.data import DATASETS, ImageData
@@ -116,10 +116,11 @@ def script(shell: str) -> str:
     words: dict[str, Iterable[str]] = {"": [*COMMANDS, "--help", "--version"]}
     choices: dict[str, Iterable[str]] = dict(of_classes)
     for name, entry in COMMANDS.items():
-        command = entry.load()
+        command = entry.load_on_config()
         if isinstance(command, Command):
             words[name] = found = _merge(of_classes, options(command.make_parser()))
             choices |= found
+    words["predict"] = [*words["predict"], *_printed_options(predict.make_parser(), [])]
     words["study"] = _printed_options(study.parser(), *([name] for name in study.COMMANDS))
     words["configs"] = _printed_options(configs.make_parser(), [])
     choices |= {"study": tuple(study.COMMANDS), "completion": SHELLS, **WORDS}

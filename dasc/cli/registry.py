@@ -14,9 +14,17 @@ class Entry(NamedTuple):
     summary: str
     """One sentence for `dasc --help`."""
 
+    on_config: str = ""
+    """`MODULE:OBJECT` of the `Command` on a training's config, where `target` has another form of it, too."""
+
     def load(self) -> Callable[[Sequence[str]], Any]:
         """Import the command."""
         command: Callable[[Sequence[str]], Any] = resolve_name(self.target)
+        return command
+
+    def load_on_config(self) -> Callable[[Sequence[str]], Any]:
+        """Import the form of the command that takes a training's config, or the command if it has one form."""
+        command: Callable[[Sequence[str]], Any] = resolve_name(self.on_config or self.target)
         return command
 
 
@@ -24,7 +32,9 @@ COMMANDS = {
     "fit": Entry("dasc.cli.fit:COMMAND", "Train and prune through the table of stages."),
     "validate": Entry("dasc.cli.score:VALIDATE", "Score a checkpoint on the validation images."),
     "test": Entry("dasc.cli.score:TEST", "Score a checkpoint on the test images."),
-    "predict": Entry("dasc.cli.score:PREDICT", "Write predictions.csv for the test images."),
+    "predict": Entry(
+        "dasc.cli.predict:run", "Predict image files, or the test images of a config.", "dasc.cli.score:PREDICT"
+    ),
     "plan": Entry("dasc.cli.plan:COMMAND", "Print what fit would do, without training."),
     "teacher-report": Entry("dasc.cli.teacher_report:COMMAND", "Compare teachers on the test images."),
     "study": Entry("dasc.cli.study:run", "Many runs from one file, their table and their figures."),

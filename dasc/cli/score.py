@@ -1,20 +1,28 @@
 """`dasc validate`, `dasc test` and `dasc predict`: a checkpoint on the validation or the test images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
 
-from dasc import scoring
+from dasc import scores, scoring
 from dasc.callbacks import PredictionWriter
+from dasc.callbacks.count import ImageCount
 from dasc.cli.command import Command
 from dasc.cli.help import command_help
 from dasc.cli.registry import COMMANDS
 from dasc.cli.training import TrainingCLI
 from dasc.config import add_allow_option, add_method_options, training_parser
 from dasc.parser import Parser
+
+IMAGES = """
+
+Images without labels need no config; see dasc predict --images --help:
+
+  dasc predict --ckpt_path best --images photos/ --output predictions.csv"""
+"""Text of `dasc predict --help` on its other form."""
 
 
 class Scoring(TrainingCLI):
@@ -46,16 +54,55 @@ class Scoring(TrainingCLI):
         return {"model": self.model, "datamodule": self.datamodule} | of_checkpoint
 
 
-class Validation(Scoring):
+class _Metrics(Scoring):
+    """A checkpoint, and the images that its metrics are computed on."""
+
+    counter: ImageCount
+
+    def callbacks(self) -> list[Callback]:
+        """Return the callback that counts the images, and those of the config."""
+        self.counter = ImageCount()
+        return [self.counter, *super().callbacks()]
+
+    def report(self, results: Sequence[Mapping[str, float]]) -> scores.Scores:
+        """Print what Lightning returned, once, unless `--verbose false`; return it with the number of images."""
+        result = scores.Scores(results[0] if results else {}, self.counter.images)
+        if self.config.verbose and self.trainer.is_global_zero:
+            data, part = self.datamodule, {"val": "validation"}.get(str(self.part), self.part)
+            name = data.root if data.dataset == "folder" else data.dataset
+            print(f"{self.scored} on {result.images} {part} images of {name}:", *result.table(), sep="\n")
+        return result
+
+
+class Validation(_Metrics):
     """A checkpoint and the validation images."""
 
     part = "val"
 
 
-class Test(Scoring):
+class Test(_Metrics):
     """A checkpoint and the test images."""
 
     part = "test"
+
+    def prepare(self) -> None:
+        """Prepare the images, and check the file of earlier results."""
+        super().prepare()
+        scores.read_records(self.results)
+
+    @property
+    def results(self) -> Path:
+        """The file of the results."""
+        return scores.results_file(self.scored, self.root)
+
+    def write(self, result: scores.Scores) -> None:
+        """Write test.json, once; a fast_dev_run and a test without images write nothing."""
+        if self.config.trainer.fast_dev_run or not self.trainer.is_global_zero or not result.images:
+            return
+        record = scores.record(result, self.scored, self.results, self.recorded["network"], self.datamodule)
+        scores.add_record(self.results, record)
+        if self.config.verbose:
+            print(f"Results: {self.results}")
 
 
 class Prediction(Scoring):
@@ -68,13 +115,13 @@ class Prediction(Scoring):
 
 def _validate(parser: Parser, config: Namespace, words: Sequence[str]) -> Scoring:
     cli = Validation(parser, config)
-    cli.trainer.validate(**cli.arguments(), verbose=config.verbose)
+    cli.report(cli.trainer.validate(**cli.arguments(), verbose=False))
     return cli
 
 
 def _test(parser: Parser, config: Namespace, words: Sequence[str]) -> Scoring:
     cli = Test(parser, config)
-    cli.trainer.test(**cli.arguments(), verbose=config.verbose)
+    cli.write(cli.report(cli.trainer.test(**cli.arguments(), verbose=False)))
     return cli
 
 
@@ -89,6 +136,8 @@ def _command(name: str, run: Callable[[Parser, Namespace, Sequence[str]], Scorin
 
     def make_parser() -> Parser:
         help_texts = command_help(name, summary, "what to score; or best, or last", "--ckpt_path best")
+        if name == "predict":
+            help_texts["description"] += IMAGES
         parser = training_parser(**help_texts)
         add_method_options(parser, name, summary)
         if name != "predict":

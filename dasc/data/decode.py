@@ -64,6 +64,11 @@ def size_of(path: str) -> tuple[int, int]:
         return (image.width, image.height) if swapped else (image.height, image.width)
 
 
+def evaluation_margin(crop: str) -> float:
+    """Return the margin of evaluated images, for `decode_whole`, in a run whose training images have this crop."""
+    return 256 / 224 if crop == "resize" else 1.0
+
+
 def decode_all(paths: Sequence[str], size: tuple[int, int], margin: float = 1.0) -> Tensor:
     """Decode the middle of files, in threads, into uint8 (N, 3, *size); see `decode_whole`.
 

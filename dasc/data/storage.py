@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from dasc.data.decode import BrokenFilesError
+from dasc.data.decode import BrokenFilesError, evaluation_margin
 from dasc.data.memory import DEVICE_LIMIT, bytes_of, in_memory
 from dasc.data.order import EvaluationOrder, TrainingOrder
 from dasc.data.process import Process
@@ -108,7 +108,7 @@ class Storage:
     @property
     def _margin(self) -> float:
         """How much larger than their middle, which is kept, evaluated images are made."""
-        return 256 / 224 if self.cropping == "resize" else 1.0
+        return evaluation_margin(self.cropping)
 
     def _workers(self, world_size: int) -> int:
         if self.num_workers is not None:

@@ -54,6 +54,8 @@ class MetricSpec:
             targets)`, left out for networks without a linear last layer; `views`: `update(logits, view)` once per batch
             and view, left out where there are no augmented views.
         study: The format in a study, which scores its runs with the metric; None: studies do not compute it.
+        is_proportion: Whether the value is the share of the images that have a property, such as a correct prediction;
+            `dasc test` prints the confidence interval of a proportion.
     """
 
     make: Callable[[OutputShape], Metric]
@@ -61,3 +63,4 @@ class MetricSpec:
     short: str
     needs: Needs = "logits"
     study: MetricFormat | None = None
+    is_proportion: bool = False

@@ -18,6 +18,7 @@ METRICS: dict[str, MetricSpec] = {
         "accuracy",
         "accuracy",
         study=MetricFormat("Test accuracy (%)", "test (%)"),
+        is_proportion=True,
     ),
     "nll": MetricSpec(
         lambda shape: ImageMean(negative_log_likelihood),

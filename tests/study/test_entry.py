@@ -68,14 +68,13 @@ def test_results_have_a_row_for_each_run_and_stage(done: Path) -> None:
         assert row["sparsity"] == pytest.approx(zeros, abs=1e-3)
 
 
-def test_the_scores_are_those_of_dasc_test(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_scores_are_those_of_dasc_test(done: Path) -> None:
     row = read_results(done / "results.csv")[-1]
     path = checkpoints(done, row["run"]) / "stage-2.ckpt"
     main(["test", "--config", str(done / "runs" / row["run"] / "config.yaml"), "--ckpt_path", str(path)])
-    lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines() if "test/" in line]
-    printed = {line[0]: float(line[1]) for line in lines}
+    (record,) = json.loads((path.parents[1] / "test.json").read_text())
     for name in ("accuracy", "nll", "ece"):
-        assert row[f"test_{name}"] == pytest.approx(printed[f"test/{name}"], abs=1e-5)
+        assert row[f"test_{name}"] == pytest.approx(record["metrics"][name], abs=1e-5)
 
 
 def test_a_run_from_a_shared_stage_has_the_weights_of_one_trained_whole(done: Path) -> None:

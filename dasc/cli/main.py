@@ -1,8 +1,6 @@
 """Dispatch of `dasc COMMAND`, and how errors are shown."""
 
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from dasc.cli import fit, plan, score, study, teacher_report
 from dasc.cli.command import Command
 from dasc.cli.help import main_help
+from dasc.cli.quiet import hide_warnings
 from dasc.config import new_parser
 from dasc.messages import sentence
 from dasc.stopping import STATUS, StoppedError
@@ -35,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: The words after `dasc`; None takes those of the process.
     """
-    _hide_warnings()
+    hide_warnings()
     words = list(sys.argv[1:] if args is None else args)
     try:
         if words[:1] == [study.NAME]:
@@ -88,15 +87,3 @@ def _prefix(words: Sequence[str]) -> str:
     if words[:1] == [study.NAME]:
         return " ".join(["dasc", study.NAME, *study.known(words[1:2])])
     return " ".join(["dasc", *(word for word in words[:1] if word in COMMANDS)])
-
-
-def _hide_warnings() -> None:
-    """Hide warnings that ask nothing of a user of dasc."""
-    warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)  # Lightning 2.6 on torch 2.15
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # resident data sets have none
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # of a resumed run
-    warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed.*")  # metrics are reduced
-    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")  # a loss scaler skips first steps
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not record.getMessage().startswith("💡")
-    )

@@ -96,6 +96,7 @@ def describe_stop(
         saved: Whether checkpoints are written.
         has_last: Whether the run folder has a checkpoint that `--ckpt_path last` finds; None: if an epoch is complete.
     """
+    has_last = epochs_done > 0 if has_last is None else has_last
     done = f"Stopped by {reason} after {epochs_done} of {stages.total_epochs} epochs"
     if epochs_done >= stages.total_epochs:
         return f"{done}: the run is complete"
@@ -106,9 +107,7 @@ def describe_stop(
     if first < len(stages):
         names = f"stage {first + 1} is" if first + 1 == len(stages) else f"stages {first + 1} to {len(stages)} are"
         rest.append(f"{names} not trained")
-    return (
-        f"{done}: {', '.join(rest)}. {_how_to_resume(words, saved, epochs_done > 0 if has_last is None else has_last)}"
-    )
+    return f"{done}: {', '.join(rest)}. {_how_to_resume(words, saved, has_last)}"
 
 
 def _how_to_resume(words: Sequence[str], saved: bool, has_last: bool) -> str:

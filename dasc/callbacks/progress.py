@@ -128,7 +128,7 @@ class StageProgressLines(ProgressBar):
 class _StageTqdm(Tqdm):
     """A bar with `{state}` in its format."""
 
-    FORMAT = "{desc}:{percentage:3.0f}%|{bar}| {state}{n_fmt}/{total_fmt}, {rate_noinv_fmt}{postfix}"
+    FORMAT = "{desc}{percentage:3.0f}%|{bar}| {state}{n_fmt}/{total_fmt}, {rate_noinv_fmt}{postfix}"
     """The most important parts first: narrow terminals cut the end."""
 
     state = ""

@@ -79,7 +79,7 @@ class InterruptIn(Callback):
     def interrupt(self, trainer: Any = None, *args: Any, **kwargs: Any) -> None:
         if trainer is not None and (self.epoch not in (-1, trainer.current_epoch) or not trainer.is_global_zero):
             return
-        launcher = None if trainer is None else trainer.strategy.launcher
+        launcher: Any = None if trainer is None else trainer.strategy.launcher
         pids = [process.pid for process in (launcher.procs if launcher else [])]
         for pid in pids:
             os.kill(pid, signal.SIGINT)

@@ -42,6 +42,12 @@ PRIVATE_NAMES = (
         (),
     ),
     PrivateName(
+        "lightning.pytorch.strategies.launchers.subprocess_script._SubprocessScriptLauncher",
+        "_call_children_scripts",
+        "RunTrainer wraps it so that the processes it starts ignore Ctrl-C, which the first process handles for all",
+        (),
+    ),
+    PrivateName(
         "lightning.pytorch.loggers.CSVLogger",
         "_version",
         "dasc.loggers names the logger's folder after the run; `version` cannot be set, and reading it picks a number",

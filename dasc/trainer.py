@@ -1,6 +1,8 @@
 """Lightning's Trainer with a run folder that does not depend on the loggers."""
 
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,9 @@ class RunTrainer(Trainer):
             overfit_batches=overfit_batches,
             **kwargs,
         )
+        launcher: Any = self.strategy.launcher
+        if hasattr(launcher, "_call_children_scripts"):
+            launcher._call_children_scripts = _without_interrupts(launcher._call_children_scripts)
 
     @contextmanager
     def in_run_folder(self, root: Path, folder: Path | None, resumed: runs.Progress | None) -> Iterator[None]:
@@ -89,6 +94,13 @@ class RunTrainer(Trainer):
         setattr(self._signal_connector, "_sigterm_notifier_fn", remember)  # noqa: B010 - mypy knows a method
         setattr(self.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", stop_together)  # noqa: B010
 
+    def kill_children(self) -> None:
+        """Kill the processes that this one has started for further devices, when Ctrl-C stops it."""
+        launcher: Any = self.strategy.launcher
+        if launcher is not None:
+            launcher.kill(signal.SIGKILL)
+            launcher.procs.clear()  # Lightning's observer would kill this process too, before its message
+
     @property
     def log_dir(self) -> str | None:
         """The run folder; without one, Lightning's folder. All processes must make the first access."""
@@ -103,3 +115,22 @@ class RunTrainer(Trainer):
         if self.run_folder is not None:
             loggers.name_after(self.loggers, self.run_folder)
             set_checkpoint_folder(self.checkpoint_callbacks, self.run_folder / runs.CHECKPOINTS)
+
+
+def _without_interrupts(start: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that starts processes which ignore Ctrl-C: a terminal sends it to all processes.
+
+    The first process stops the others. If they ended first, it would wait for them, where no signal is handled.
+    """
+
+    def start_ignoring() -> None:
+        if threading.current_thread() is not threading.main_thread():
+            start()
+            return
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            start()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    return start_ignoring

@@ -128,6 +128,51 @@ def test_a_signal_ends_a_run_with_the_status_of_the_shell(
     assert_same_end(tmp_path / "lightning_logs" / "version_0", whole[0])
 
 
+EPOCH_1 = "after 1 of 6 epochs: stage 1 has 1 of 2 epochs, stages 2 to 3 are not trained. To resume: dasc fit --config"
+
+
+@pytest.mark.parametrize(
+    ("hook", "epoch", "devices", "said"),
+    [
+        ("__init__", -1, 1, "before the training started: run the same command again"),
+        ("setup", -1, 1, "after 0 of 6 epochs: stages 1 to 3 are not trained. No epoch is complete: start it again"),
+        ("on_validation_start", 1, 1, EPOCH_1),
+        ("on_train_batch_start", 1, 2, EPOCH_1),
+        ("teardown", -1, 1, "after 6 of 6 epochs: the run is complete"),
+    ],
+)
+def test_ctrl_c_ends_in_one_sentence_in_every_phase(
+    hook: str, epoch: int, devices: int, said: str, tiny: Path, tmp_path: Path
+) -> None:
+    stopped = dasc(
+        *("fit", "--config", tiny, "--trainer.default_root_dir", tmp_path, "--trainer.limit_train_batches=1"),
+        *(f"--trainer.devices={devices}", "--trainer.callbacks+=killing.InterruptIn"),
+        *(f"--trainer.callbacks.hook={hook}", f"--trainer.callbacks.epoch={epoch}"),
+    )
+    assert stopped.returncode == 130, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert "Child process" not in stopped.stderr
+    lines = [line for line in stopped.stderr.splitlines() if "Stopped by" in line]
+    assert len(lines) == 1, stopped.stderr
+    assert lines[0].startswith(f"dasc fit: Stopped by Ctrl-C {said}"), lines[0]
+
+
+def test_a_run_that_is_stopped_in_its_first_epoch_resumes_from_a_checkpoint_within_it(
+    tiny: Path, tmp_path: Path
+) -> None:
+    save = "{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, filename: '{step}'}}"
+    base = ("fit", "--config", tiny, "--trainer.default_root_dir", tmp_path, "--trainer.limit_train_batches=2",
+            f"--trainer.callbacks+={save}")  # fmt: skip
+    stopped = dasc(*base, "--trainer.callbacks+=killing.SignalAt", "--trainer.callbacks.step=1",
+                   "--trainer.callbacks.name=SIGINT")  # fmt: skip
+    assert "after 0 of 6 epochs: stages 1 to 3 are not trained. To resume: dasc fit" in stopped.stderr
+    assert stopped.stderr.rstrip().endswith("--ckpt_path last")
+    resumed = dasc(*base, "--ckpt_path", "last")
+    assert resumed.returncode == 0, resumed.stderr
+    assert len((tmp_path / "lightning_logs" / "version_0" / "timing.csv").read_text().splitlines()) == 1 + 6
+    assert last(tmp_path / "lightning_logs" / "version_0")["dasc"]["epochs_done"] == 6
+
+
 def test_sigterm_ends_a_run_of_two_processes(tiny: Path, tmp_path: Path) -> None:
     base = ("fit", "--config", tiny, "--trainer.default_root_dir", tmp_path, "--trainer.devices=2")
     stopped = dasc(*base, "--trainer.callbacks+=killing.SignalAt", "--trainer.callbacks.step=12",
@@ -201,9 +246,17 @@ class SeenLoss(Callback):
 )
 def test_the_rest_of_the_table_is_described(done: int, said: str) -> None:
     stages = Stages.parse([{"epochs": 2}, {"epochs": 2}, {"epochs": 1}])
-    assert said in describe_stop("SIGTERM", stages, done, ["fit", "a", "--ckpt_path", "b"])
+    given = ["--ckpt_path", "b"] if done else []
+    assert said in describe_stop("SIGTERM", stages, done, ["fit", "a", *given])
     last_words = r"dasc fit a --ckpt_path last$|start it again$|complete$"
     assert re.search(last_words, describe_stop("x", stages, done, ["fit", "a"]))
+
+
+def test_a_run_from_a_checkpoint_of_another_folder_resumes_from_it_until_it_has_its_own() -> None:
+    stages, words = Stages.parse([{"epochs": 2}]), ["fit", "a", "--ckpt_path", "elsewhere.ckpt"]
+    said = [describe_stop("SIGTERM", stages, 1, words, has_last=has_last) for has_last in (False, True)]
+    assert said[0].endswith("To resume: dasc fit a --ckpt_path elsewhere.ckpt")
+    assert said[1].endswith("To resume: dasc fit a --ckpt_path last")
 
 
 def test_stages_csv_has_no_row_of_a_stage_that_was_cut(tiny: Path, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ EFFECTS: dict[str, Callable[[Fit], bool]] = {
     "inference_mode": lambda r: Gradients.inference is False,
     "profiler": lambda r: len(attribute(r, "profiler").recorded_durations["run_training_batch"]) == 9,
     "detect_anomaly": lambda r: bool(r.trainer._detect_anomaly),
-    "enable_progress_bar": lambda r: type(r.trainer.progress_bar_callback).__name__ == "StageProgressBar",
+    "enable_progress_bar": lambda r: type(r.trainer.progress_bar_callback).__name__ == "StageProgressLines",
     "enable_model_summary": lambda r: has(r, ModelSummary),
     "plugins": lambda r: (
         type(r.trainer.strategy.cluster_environment).__name__ != "SLURMEnvironment"

@@ -8,7 +8,7 @@ from dasc.callbacks.finite import StopNotFinite
 from dasc.callbacks.images import AugmentedImages
 from dasc.callbacks.magnitude import MagnitudeDecay
 from dasc.callbacks.predictions import PredictionWriter
-from dasc.callbacks.progress import StageProgressBar
+from dasc.callbacks.progress import StageProgressBar, StageProgressLines
 from dasc.callbacks.pruning import L1Pruning
 from dasc.callbacks.recalibrate import RecalibrateBatchNorm
 from dasc.callbacks.report import StageReport
@@ -27,6 +27,7 @@ __all__ = (
     "SelectionReport",
     "StageCheckpoint",
     "StageProgressBar",
+    "StageProgressLines",
     "StageReport",
     "StopNotFinite",
     "Timing",

@@ -41,6 +41,8 @@ class Timing(Callback):
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
+        self.images_per_second: float | None = None
+        """Speed of the last complete epoch, over all processes."""
         self._start = 0.0
         self._seconds = 0.0
         self._batches = 0
@@ -79,6 +81,7 @@ class Timing(Callback):
         if not epoch_is_complete(trainer) or self._batches == 0:
             return
         speed = self._batches * image_data(trainer).batch_size / max(self._seconds, 1e-9)
+        self.images_per_second = speed
         log_epoch(pl_module, "images_per_second", speed)
         log_epoch(pl_module, "seconds_per_step", self._seconds / self._batches)
         if self._folder is not None and trainer.is_global_zero:

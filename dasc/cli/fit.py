@@ -1,5 +1,6 @@
 """`dasc fit`: train and prune through the table of stages."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from dasc.callbacks import (
     RecalibrateBatchNorm,
     SelectionReport,
     StageCheckpoint,
-    StageProgressBar,
     StageReport,
     StopNotFinite,
     Timing,
@@ -25,9 +25,11 @@ from dasc.callbacks.averaging import weights_of
 from dasc.callbacks.checkpoints import check_names
 from dasc.callbacks.columns import column_callbacks
 from dasc.callbacks.monitors import check_monitors
+from dasc.callbacks.progress import stage_progress
 from dasc.callbacks.report import show
 from dasc.cli.command import Command
 from dasc.cli.help import command_help
+from dasc.cli.quiet import hide_information, hide_output
 from dasc.cli.registry import COMMANDS
 from dasc.cli.start import Start, length_of_epoch, prepare_start
 from dasc.cli.training import TrainingCLI
@@ -35,7 +37,7 @@ from dasc.config import check_training_config, fit_parser
 from dasc.errors import StoppedError
 from dasc.modules import DistilledClassifier
 from dasc.parser import Parser
-from dasc.stopping import describe_stop, exit_status_of_signals, stop_reason
+from dasc.stopping import describe_early_stop, describe_stop, exit_status_of_signals, stop_reason
 from dasc.trainer_rules import as_list
 
 SUMMARY = COMMANDS["fit"].summary
@@ -48,6 +50,7 @@ class Fit(TrainingCLI):
         parser: Parser of the command.
         config: Options that it parsed.
         words: All words after `dasc`; the message of a stopped run repeats them.
+        quiet: Whether nothing is printed but warnings and errors.
 
     Attributes:
         start: Where the run starts.
@@ -55,8 +58,9 @@ class Fit(TrainingCLI):
 
     start: Start
 
-    def __init__(self, parser: Parser, config: Namespace, words: Sequence[str]) -> None:
+    def __init__(self, parser: Parser, config: Namespace, words: Sequence[str], quiet: bool = False) -> None:
         self.words = words
+        self.quiet = quiet
         super().__init__(parser, config)
 
     def before_instantiate_classes(self) -> None:
@@ -89,14 +93,14 @@ class Fit(TrainingCLI):
         given = as_list(options.callbacks)
         check_names(given)
         stages = self.model.stages
-        report = StageReport(stages)
+        report, timing = StageReport(stages), Timing(stages)
         ours: list[Callback] = [StopNotFinite(stages), *column_callbacks(stages, self.model)]
-        ours += [RecalibrateBatchNorm(stages), Timing(stages), report]
+        ours += [RecalibrateBatchNorm(stages), timing, report]
         ours += [SelectionReport()] if isinstance(self.model, DistilledClassifier) else []
         if options.logger is not False:
             ours += [AugmentedImages(stages), Board(stages)]
         if options.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
-            ours.append(StageProgressBar(stages))
+            ours += [] if self.quiet else [stage_progress(stages, timing)]
         if options.enable_checkpointing is not False:
             ours.append(StageCheckpoint(stages, report))
         return [*ours, *given]
@@ -120,14 +124,19 @@ class Fit(TrainingCLI):
         """
         stages, start, trainer = self.model.stages, self.start, self.trainer
         if start.checkpoint is not None and start.epochs_done >= stages.total_epochs:
-            print(f"{start.checkpoint} has all {start.epochs_done} epochs of its table behind it")
-            show(list(start.rows), start.checkpoint.parent.parent)
-            print(f"It holds {weights_of(self.model.averaging)}")
+            with hide_output(self.quiet):
+                print(f"{start.checkpoint} has all {start.epochs_done} epochs of its table behind it")
+                show(list(start.rows), start.checkpoint.parent.parent)
+                print(f"It holds {weights_of(self.model.averaging)}")
             return
         resumed = None if start.checkpoint is None or start.folder is None else runs.progress(start.checkpoint)
         trainer.agree_on_sigterm()
         try:
-            with trainer.in_run_folder(self.root, start.folder, resumed), exit_status_of_signals():
+            with (
+                exit_status_of_signals(),
+                trainer.in_run_folder(self.root, start.folder, resumed),
+                hide_output(self.quiet),
+            ):
                 trainer.fit(
                     self.model,
                     datamodule=self.datamodule,
@@ -135,24 +144,46 @@ class Fit(TrainingCLI):
                     weights_only=self.config.weights_only,
                 )
         except StoppedError as stop:
+            if stop.signal == "Ctrl-C":
+                trainer.kill_children()
             raise StoppedError(stop.signal, self._describe_stop(stop.signal)) from None
         if self.model.epochs_done < stages.total_epochs and not self.config.trainer.fast_dev_run:
-            rank_zero_only(print)(self._describe_stop(stop_reason(trainer)))
+            stream = sys.stderr if self.quiet else sys.stdout
+            rank_zero_only(print)(self._describe_stop(stop_reason(trainer)), file=stream)
 
     def _describe_stop(self, reason: str) -> str:
         saved = self.config.trainer.enable_checkpointing is not False
-        return describe_stop(reason, self.model.stages, self.model.epochs_done, self.words, saved)
+        done = max(self.model.epochs_done, self.start.epochs_done)
+        folder = self.trainer.run_folder
+        has_last = folder is not None and any((folder / runs.CHECKPOINTS).glob("[!.]*.ckpt"))
+        return describe_stop(reason, self.model.stages, done, self.words, saved, has_last)
 
 
 def make_parser() -> Parser:
     """Return the parser of the options."""
-    return fit_parser(SUMMARY, **command_help("fit", SUMMARY, "continue its run; or last"))
+    parser = fit_parser(SUMMARY, **command_help("fit", SUMMARY, "continue its run; or last"))
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="Print no progress, no information and no table: warnings and errors only.",
+    )
+    return parser
 
 
 def run(parser: Parser, config: Namespace, words: Sequence[str]) -> Fit:
-    """Train the run of a config."""
-    fit = Fit(parser, config, words)
-    fit.train()
+    """Train the run of a config.
+
+    Raises:
+        StoppedError: A signal stopped the run.
+    """
+    quiet = bool(config.pop("quiet", False))  # no part of the run: not in config.yaml or checkpoints
+    with hide_information(quiet):
+        try:
+            with exit_status_of_signals():
+                fit = Fit(parser, config, words, quiet)
+        except StoppedError as stop:
+            raise StoppedError(stop.signal, describe_early_stop(stop.signal)) from None
+        fit.train()
     return fit
 
 

@@ -3,13 +3,12 @@
 No library is imported here: `dasc --help` and a wrong command are answered at once.
 """
 
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from dasc.cli.main_help import main_parser
+from dasc.cli.quiet import hide_warnings
 from dasc.cli.registry import COMMANDS
 from dasc.errors import STATUS, StoppedError, UserError, unknown_name
 from dasc.failures import report, without_debug
@@ -23,7 +22,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: The words after `dasc`; None takes those of the process.
     """
-    _hide_warnings()
+    hide_warnings()
     words, debug = without_debug(sys.argv[1:] if args is None else args)
     try:
         run(args)
@@ -96,15 +95,3 @@ def _interrupted(words: Sequence[str]) -> str:
     if words[:2] == ["study", "run"]:
         return "interrupted: the same command resumes the study"
     return "interrupted before the training started" if words[:1] == ["fit"] else "interrupted"
-
-
-def _hide_warnings() -> None:
-    """Hide warnings that ask nothing of a user of dasc."""
-    warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)  # Lightning 2.6 on torch 2.15
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # resident data sets have none
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # of a resumed run
-    warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed.*")  # metrics are reduced
-    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")  # a loss scaler skips first steps
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not record.getMessage().startswith("💡")
-    )

@@ -1,10 +1,12 @@
 """LightningCLI of the commands that make a trainer: fit, validate, test, predict and teacher-report."""
 
+import sys
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 
@@ -49,6 +51,8 @@ class TrainingCLI(LightningCLI):
     model: Classifier
     datamodule: ImageData
     trainer: RunTrainer
+    quiet = False
+    """Whether no progress is shown."""
 
     def __init__(self, parser: Parser, config: Namespace) -> None:
         self.parser = parser
@@ -92,6 +96,8 @@ class TrainingCLI(LightningCLI):
         self.model.trust = tuple(config.get("trust") or ())
         self.prepare()
         logger, callbacks = self.logger(), self.callbacks()
+        if (self.quiet or not sys.stdout.isatty()) and not any(isinstance(c, ProgressBar) for c in callbacks):
+            kwargs["enable_progress_bar"] = False  # Lightning's bar would fill a file with control characters
         with trainer_errors(config.trainer):
             trainer = super().instantiate_trainer(
                 max_epochs=self.model.stages.total_epochs,

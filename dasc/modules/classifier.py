@@ -143,6 +143,11 @@ class Classifier(LightningModule):
         assert isinstance(means, Tensor)
         return dict(zip(self._means.names(), means.tolist(), strict=True))
 
+    def running_means(self) -> dict[str, float]:
+        """Return the means over the batches of the epoch so far in this process, after waiting for its device."""
+        means = self._means.compute()
+        return {} if means is None else dict(zip(self._means.names(), means.tolist(), strict=True))
+
     def validation(self) -> dict[str, float]:
         """Return `accuracy` and `loss` on the validation images after the last batch; empty if they were not scored."""
         here = (self.current_epoch, self.trainer.fit_loop.epoch_loop.batch_idx + 1)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from typing import IO, Any
 
 import torch
@@ -57,3 +59,38 @@ class StopAt(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.step:
             trainer.should_stop = True
+
+
+class InterruptIn(Callback):
+    """Sends Ctrl-C as a terminal does, to all processes of the run, and a few times: an impatient user.
+
+    Args:
+        hook: The hook that waits for it; `__init__` for this constructor.
+        epoch: The epoch (from 0); -1 for any.
+    """
+
+    def __init__(self, hook: str, epoch: int = -1) -> None:
+        self.epoch = epoch
+        if hook == "__init__":
+            self.interrupt()
+        else:
+            setattr(self, hook, self.interrupt)
+
+    def interrupt(self, trainer: Any = None, *args: Any, **kwargs: Any) -> None:
+        if trainer is not None and (self.epoch not in (-1, trainer.current_epoch) or not trainer.is_global_zero):
+            return
+        launcher: Any = None if trainer is None else trainer.strategy.launcher
+        pids = [process.pid for process in (launcher.procs if launcher else [])]
+        for pid in pids:
+            os.kill(pid, signal.SIGINT)
+        if pids:
+            time.sleep(0.5)
+            assert all(process.poll() is None for process in launcher.procs), "another process has ended"
+        threading.Thread(target=_interrupt_often, args=(os.getpid(),), daemon=True).start()
+        time.sleep(60)
+
+
+def _interrupt_often(pid: int) -> None:
+    for _ in range(5):
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.05)

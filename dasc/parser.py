@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 
 from dasc.errors import UserError
+from dasc.networks import deferred_weights
 
 
 class Parser(LightningArgumentParser):
@@ -77,6 +78,12 @@ class Parser(LightningArgumentParser):
                 elif option.startswith("--optimizer."):
                     namespace = self._earlier(namespace, {option.removeprefix("--optimizer."): value})
         return super().parse_args(args, namespace, env, defaults or self._of_optimizer, **kwargs)
+
+    def instantiate_classes(self, *args: Any, **kwargs: Any) -> Namespace:
+        """Make the classes of a config; networks get their pretrained weights later, where a run starts from them."""
+        with deferred_weights():
+            made: Namespace = super().instantiate_classes(*args, **kwargs)
+        return made
 
     def _earlier(self, namespace: Namespace | None, given: Any) -> Namespace:
         """Return the result of earlier sources, for a source in which `given` is the value of `optimizer`."""

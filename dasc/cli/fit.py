@@ -18,6 +18,7 @@ from dasc.callbacks import (
     StageCheckpoint,
     StageProgressBar,
     StageReport,
+    StageTeacher,
     StopNotFinite,
     Timing,
 )
@@ -83,7 +84,7 @@ class Fit(TrainingCLI):
         check_names(given)
         stages = self.model.stages
         report = StageReport(stages)
-        ours: list[Callback] = [StopNotFinite(stages), *column_callbacks(stages, self.model)]
+        ours: list[Callback] = [StopNotFinite(stages), StageTeacher(stages), *column_callbacks(stages, self.model)]
         ours += [RecalibrateBatchNorm(stages), Timing(stages), report]
         ours += [SelectionReport()] if isinstance(self.model, DistilledClassifier) else []
         if options.logger is not False:

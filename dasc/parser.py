@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from dasc.config_file import check_config_file
 from dasc.errors import UserError
 from dasc.help_format import Formatter
+from dasc.networks import deferred_weights
 from dasc.parse_messages import Source, explain
 
 
@@ -129,6 +130,12 @@ class Parser(LightningArgumentParser):
             if not self.is_of_command:
                 raise
             raise UserError(explain(str(error), Source(self, words=list(args or ())))) from error
+
+    def instantiate_classes(self, *args: Any, **kwargs: Any) -> Namespace:
+        """Make the classes of a config; networks get their pretrained weights later, where a run starts from them."""
+        with deferred_weights():
+            made: Namespace = super().instantiate_classes(*args, **kwargs)
+        return made
 
     def _earlier(self, namespace: Namespace | None, given: Any) -> Namespace:
         """Return the result of earlier sources, for a source in which `given` is the value of `optimizer`."""

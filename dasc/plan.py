@@ -160,7 +160,8 @@ def _teacher(module: Classifier) -> dict[str, str]:
         return {}
     chosen = module.selection
     views = "" if chosen is None else f", chooses one of {chosen.views} views of each image"
-    source = module.source.path or module.source.weights
+    own = f"own network after stage {module.source.stage}"
+    source = own if module.source.stage else module.source.path or module.source.weights
     return {"teacher": f"{source}, alpha {module.alpha:g}, temperature {module.temperature:g}{views}"}
 
 

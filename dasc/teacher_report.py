@@ -16,7 +16,7 @@ from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.metrics import METRICS, VIEWS
 from dasc.modules import TeacherConfig, load_teacher
-from dasc.modules.teacher import SUFFIXES
+from dasc.networks.state_file import SUFFIXES
 from dasc.scoring import ALLOW, run_test
 
 _CAPTION = (

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torchvision import models
 
 from dasc.cli import main
 from dasc.stages import Stages
@@ -67,7 +69,13 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def before(config: dict[str, Any], starts: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run what a config starts from, and return where it is: a pruned network, or a teacher of the same classes."""
+    """Make what a config starts from, and return where it is: a pruned network, a teacher, or pretrained weights."""
+    network = config["model"]["init_args"]["network"]["init_args"]
+    if "weights" in network:
+        url = models.get_model_weights(network["name"])[network["weights"]].url
+        path = starts / url.rpartition("/")[2]
+        torch.save(models.get_model(network["name"], weights=None).state_dict(), path)
+        return {"model.init_args.network.init_args.weights": path, "data.init_args.image_size": 32}
     if "init_from" in config:
         root = starts / "pruned"
         if not root.exists():

@@ -13,6 +13,7 @@ from dasc.callbacks.pruning import L1Pruning
 from dasc.callbacks.recalibrate import RecalibrateBatchNorm
 from dasc.callbacks.report import StageReport
 from dasc.callbacks.selection import SelectionReport
+from dasc.callbacks.teacher import StageTeacher
 from dasc.callbacks.timing import Timing
 
 __all__ = (
@@ -29,6 +30,7 @@ __all__ = (
     "StageProgressBar",
     "StageProgressLines",
     "StageReport",
+    "StageTeacher",
     "StopNotFinite",
     "Timing",
     "WeightEMA",

@@ -131,6 +131,10 @@ class WeightEMA(WeightAveraging):
         self._restart_epoch = checkpoint["averaging_state"]["restart_epoch"]
         pl_module.load_state_dict(checkpoint["current_model_state"], strict=pl_module.strict_loading)
 
+    def averaged_state(self, module: LightningModule) -> dict[str, Tensor]:
+        """Return the state_dict of a module as checkpoints hold it, with the averaged weights."""
+        return module.state_dict() | self._average
+
     def _use_average(self, module: LightningModule) -> None:
         if self._average and not self._trained:
             weights = _floating(module)

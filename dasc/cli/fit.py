@@ -18,6 +18,7 @@ from dasc.callbacks import (
     SelectionReport,
     StageCheckpoint,
     StageReport,
+    StageTeacher,
     StopNotFinite,
     Timing,
 )
@@ -94,7 +95,7 @@ class Fit(TrainingCLI):
         check_names(given)
         stages = self.model.stages
         report, timing = StageReport(stages), Timing(stages)
-        ours: list[Callback] = [StopNotFinite(stages), *column_callbacks(stages, self.model)]
+        ours: list[Callback] = [StopNotFinite(stages), StageTeacher(stages), *column_callbacks(stages, self.model)]
         ours += [RecalibrateBatchNorm(stages), timing, report]
         ours += [SelectionReport()] if isinstance(self.model, DistilledClassifier) else []
         if options.logger is not False:

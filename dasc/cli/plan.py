@@ -35,7 +35,7 @@ def run(parser: Parser, config: Namespace, words: Sequence[str]) -> None:
     made = parser.instantiate_classes(config)
     model, data = made.model, made.data
     model.trust = tuple(made.get("trust") or ())
-    start = prepare_start(made, model, data)
+    start = prepare_start(made, model, data, load_weights=False)
     data.check_batch_size(_processes(config.trainer))
     print_plan(model, data, length_of_epoch(config, data))
     if start.checkpoint is not None:

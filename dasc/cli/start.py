@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_only
 
 from dasc import checkpoint, runs
 from dasc.callbacks.averaging import averaging_of
@@ -13,6 +14,7 @@ from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules import Classifier, start_from, trainer_settings
 from dasc.modules.trial import check_trainable
+from dasc.networks import Pretrained, load_pretrained
 from dasc.plan import Epoch, epoch_of
 from dasc.trainer_rules import as_list
 
@@ -33,13 +35,14 @@ class Start(NamedTuple):
     """The folder of the run that is continued; None if a new one is made."""
 
 
-def prepare_start(config: Namespace, model: Classifier, data: ImageData) -> Start:
+def prepare_start(config: Namespace, model: Classifier, data: ImageData, load_weights: bool = True) -> Start:
     """Prepare a module for training, and return where the run starts.
 
     Args:
         config: The config with its classes made.
         model: Gets its averaging, its teacher, and the network of `init_from` in a new run.
         data: The data of the run.
+        load_weights: Whether a new run's network gets its pretrained weights, which may have to be downloaded.
 
     Raises:
         UserError: The checkpoint cannot be continued by this config, `init_from` does not fit the network, or the
@@ -51,12 +54,25 @@ def prepare_start(config: Namespace, model: Classifier, data: ImageData) -> Star
     root = root_of(config)
     path = _find_checkpoint(config, model, data, root)
     if path is None:
+        if config.init_from is None or config.init_from.load == "masks":
+            _prepare_weights(model, load_weights)
         if config.init_from is not None:
             start_from(model, config.init_from)
         return Start()
     recorded = checkpoint.read(path)["dasc"]
+    data.use(recorded)
     folder = runs.folder_to_continue(path, root)
     return Start(path, recorded["epochs_done"], recorded.get("rows", []), folder)
+
+
+def _prepare_weights(model: Classifier, load: bool) -> None:
+    """Load the pretrained weights of a new run's network, or only check that their file exists."""
+    pretrained = getattr(model.network, "pretrained", None)
+    if load:
+        load_pretrained(model.network)
+    if isinstance(pretrained, Pretrained):
+        pretrained.check_file()
+        rank_zero_only(print)(f"Pretrained weights: {pretrained.describe()}")
 
 
 def length_of_epoch(config: Namespace, data: ImageData) -> Epoch:

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from dasc.errors import UserError
+from dasc.preprocessing import Interpolation
 
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 """What Pillow raises of a file that is no image."""
@@ -37,6 +38,8 @@ _UPRIGHT = {
 """Transposition that turns an image upright, by EXIF orientation."""
 
 _SWAPS_SIDES = (5, 6, 7, 8)
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class BrokenFilesError(UserError):
@@ -69,7 +72,9 @@ def evaluation_margin(crop: str) -> float:
     return 256 / 224 if crop == "resize" else 1.0
 
 
-def decode_all(paths: Sequence[str], size: tuple[int, int], margin: float = 1.0) -> Tensor:
+def decode_all(
+    paths: Sequence[str], size: tuple[int, int], margin: float = 1.0, interpolation: Interpolation = "bilinear"
+) -> Tensor:
     """Decode the middle of files, in threads, into uint8 (N, 3, *size); see `decode_whole`.
 
     Raises:
@@ -79,7 +84,7 @@ def decode_all(paths: Sequence[str], size: tuple[int, int], margin: float = 1.0)
 
     def decode(place: int) -> str | None:
         try:
-            images[place] = decode_whole(paths[place], size, margin)
+            images[place] = decode_whole(paths[place], size, margin, interpolation)
         except UserError as error:
             return str(error)
         return None
@@ -92,22 +97,28 @@ def decode_all(paths: Sequence[str], size: tuple[int, int], margin: float = 1.0)
     return images
 
 
-def decode_whole(path: str, size: tuple[int, int], margin: float = 1.0) -> Tensor:
+def decode_whole(
+    path: str, size: tuple[int, int], margin: float = 1.0, interpolation: Interpolation = "bilinear"
+) -> Tensor:
     """Decode the middle of an image into uint8 (3, *size).
 
     Args:
         path: The file; grey becomes three equal channels.
         size: Height and width.
         margin: The image is brought to `margin` times this size, and its middle is taken: 256 / 224 is ImageNet's.
+        interpolation: Interpolation of the resizing.
     """
     image = _upright(path)
     scale = min(image.height / size[0], image.width / size[1]) / margin
-    height, width = size[0] * scale, size[1] * scale
+    # min: size * (height / size) may be over the height by a rounding error
+    height, width = min(size[0] * scale, image.height), min(size[1] * scale, image.width)
     top, left = (image.height - height) / 2, (image.width - width) / 2
-    return _resize(image, size, (left, top, left + width, top + height))
+    return _resize(image, size, (left, top, left + width, top + height), interpolation)
 
 
-def decode_crop(path: str, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+def decode_crop(
+    path: str, size: tuple[int, int], generator: torch.Generator, interpolation: Interpolation = "bilinear"
+) -> Tensor:
     """Decode a random part of an image into uint8 (3, *size).
 
     The part has 8 to 100 % of the area and a shape of 3:4 to 4:3, as Inception was trained.
@@ -116,7 +127,7 @@ def decode_crop(path: str, size: tuple[int, int], generator: torch.Generator) ->
         https://arxiv.org/abs/1409.4842; torchvision.transforms.v2.RandomResizedCrop.
     """
     image = _upright(path)
-    return _resize(image, size, random_box(image.height, image.width, generator))
+    return _resize(image, size, random_box(image.height, image.width, generator), interpolation)
 
 
 def random_box(height: int, width: int, generator: torch.Generator) -> Box:
@@ -160,8 +171,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _resize(image: Image.Image, size: tuple[int, int], box: Box) -> Tensor:
-    resized = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
+def _resize(image: Image.Image, size: tuple[int, int], box: Box, interpolation: Interpolation) -> Tensor:
+    resized = image.resize((size[1], size[0]), _RESAMPLING[interpolation], box)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 

@@ -128,10 +128,10 @@ class ImageData(LightningDataModule):
     def use(self, recorded: Mapping[str, Any]) -> None:
         """Give images to the network of a checkpoint as they were given to it in its run.
 
-        The image size, the crop of evaluated images, mean and standard deviation become those of the checkpoint.
+        Image size, crop of evaluated images, mean, standard deviation and interpolation become those recorded.
 
         Args:
-            recorded: The data of the checkpoint under `dasc`.
+            recorded: The data of the checkpoint under `dasc`, or the `Preprocessing` of pretrained weights.
 
         Raises:
             UserError: The classes are others, or `image_size` was given and is another.
@@ -154,6 +154,7 @@ class ImageData(LightningDataModule):
         self.crop = recorded.get("data", {}).get("crop") or self.crop
         if recorded.get("mean"):
             self.mean, self.std = tuple(recorded["mean"]), tuple(recorded["std"])
+            self.source.resize_with(recorded.get("interpolation", "bilinear"))
         if self._pipeline is not None:
             self._pipeline = self._make_pipeline()
 

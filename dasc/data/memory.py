@@ -2,10 +2,12 @@
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from dasc.data.decode import BrokenFilesError, decode_all
 from dasc.data.sets import AnySet, FileSet, ImageSet
+from dasc.preprocessing import Interpolation
 
 DEVICE_LIMIT = 2**30
 """Bytes of uint8 images that `on_device: auto` brings to the device."""
@@ -19,27 +21,30 @@ def bytes_of(images: int, size: tuple[int, int]) -> int:
     return images * 3 * size[0] * size[1]
 
 
-def in_memory(images: AnySet, size: tuple[int, int], margin: float = 1.0) -> ImageSet:
+def in_memory(
+    images: AnySet, size: tuple[int, int], margin: float = 1.0, interpolation: Interpolation = "bilinear"
+) -> ImageSet:
     """Decode files, or resize arrays, to (N, 3, *size); the middle is kept where the shape differs.
 
     Args:
         images: The set.
         size: Height and width.
         margin: See `decode_whole`; for files.
+        interpolation: Interpolation of the resizing.
     """
     if isinstance(images, FileSet):
-        return ImageSet(decode_all(images.paths, size, margin), images.targets)
+        return ImageSet(decode_all(images.paths, size, margin, interpolation), images.targets)
     if images.images.shape[-2:] == size:
         return images
-    resized = [_resize(part, size) for part in images.images.split(1024)]
+    resized = [_resize(part, size, interpolation) for part in images.images.split(1024)]
     return ImageSet(torch.cat(resized), images.targets)
 
 
-def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(images: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
     height, width = images.shape[-2:]
     scale = min(height / size[0], width / size[1])
     middle = F.center_crop(images, [round(size[0] * scale), round(size[1] * scale)])
-    resized: Tensor = F.resize(middle, list(size), antialias=True)
+    resized: Tensor = F.resize(middle, list(size), InterpolationMode(interpolation), antialias=True)
     return resized
 
 

@@ -9,6 +9,7 @@ from dasc.data.sets import AnySet, FileSet, SetInfo
 from dasc.data.splits import Split, split
 from dasc.data.unseen import trained_names
 from dasc.errors import UserError
+from dasc.preprocessing import Interpolation
 
 
 class Source:
@@ -36,6 +37,8 @@ class Source:
         self._train: AnySet | None = None
         self._test_paths: list[str] | None = None
         self._record: dict[str, Any] = {}
+        self.interpolation: Interpolation = "bilinear"
+        """Interpolation with which images are resized."""
 
     def read(self) -> dict[str, AnySet]:
         """Return `train`, `val` and `test`; a part without images is missing.
@@ -46,6 +49,11 @@ class Source:
             UserError: The data set cannot be read or split.
         """
         return self._read().sets
+
+    def resize_with(self, interpolation: Interpolation) -> None:
+        """Set the interpolation; images that were resized with another one are read again on their next use."""
+        if interpolation != self.interpolation:
+            self.interpolation, self._split = interpolation, None
 
     def training(self) -> AnySet:
         """Return the training images.

@@ -74,7 +74,7 @@ class Storage:
             part = sets[name]
             if self.resident or isinstance(part, ImageSet):
                 try:
-                    sets[name] = in_memory(part, self.image_size, self._margin)
+                    sets[name] = in_memory(part, self.image_size, self._margin, self.source.interpolation)
                 except BrokenFilesError as error:
                     broken |= error.broken
         if broken:
@@ -103,6 +103,7 @@ class Storage:
             margin=self._margin,
             num_workers=self._workers(process.world_size),
             pin_memory=process.device.type == "cuda",
+            interpolation=self.source.interpolation,
         )
 
     @property

@@ -12,6 +12,7 @@ from dasc.data.decode import BrokenFilesError, decode_crop, decode_whole
 from dasc.data.order import Order, OrderedLoader
 from dasc.data.sets import FileSet
 from dasc.errors import UserError
+from dasc.preprocessing import Interpolation
 from dasc.seeding import Stream, mix
 
 Key = tuple[int, int]
@@ -21,11 +22,14 @@ Key = tuple[int, int]
 class _Decoded(Dataset[tuple[Tensor, Tensor, int]]):
     """Decodes by key: what a worker draws depends on the key alone, not on the worker or its past."""
 
-    def __init__(self, files: FileSet, size: tuple[int, int], random_crop: bool, margin: float) -> None:
+    def __init__(
+        self, files: FileSet, size: tuple[int, int], random_crop: bool, margin: float, interpolation: Interpolation
+    ) -> None:
         self._files = files
         self._size = size
         self._random_crop = random_crop
         self._margin = margin
+        self._interpolation = interpolation
 
     def __getitems__(self, keys: list[Key]) -> list[tuple[Tensor, Tensor, int]]:
         """Return the images of a batch.
@@ -47,9 +51,9 @@ class _Decoded(Dataset[tuple[Tensor, Tensor, int]]):
         place, seed = key
         path = self._files.paths[place]
         if self._random_crop:
-            image = decode_crop(path, self._size, torch.Generator().manual_seed(seed))
+            image = decode_crop(path, self._size, torch.Generator().manual_seed(seed), self._interpolation)
         else:
-            image = decode_whole(path, self._size, self._margin)
+            image = decode_whole(path, self._size, self._margin, self._interpolation)
         return image, self._files.targets[place], place
 
 
@@ -81,6 +85,7 @@ class StreamedLoader(OrderedLoader):
         margin: See `decode_whole`.
         num_workers: Processes that decode; 0 decodes in the main process.
         pin_memory: Whether batches are laid where a GPU fetches them without waiting.
+        interpolation: Interpolation of the resizing.
     """
 
     def __init__(
@@ -93,10 +98,11 @@ class StreamedLoader(OrderedLoader):
         margin: float,
         num_workers: int,
         pin_memory: bool,
+        interpolation: Interpolation = "bilinear",
     ) -> None:
         super().__init__(order)
         self._seed = seed
-        self._decoded = _Decoded(files, size, random_crop, margin)
+        self._decoded = _Decoded(files, size, random_crop, margin, interpolation)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 

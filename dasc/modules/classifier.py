@@ -19,6 +19,7 @@ from dasc.modules.means import EpochMeans
 from dasc.modules.progress import continue_epoch, epoch_is_complete, gather, position, steps_per_epoch
 from dasc.modules.record import check_loads, describe_optimizer, describe_position, describe_run
 from dasc.modules.schedule import StageLR
+from dasc.preprocessing import preprocessing_of
 from dasc.seeding import Stream, mix, run_seed, seed_draws
 from dasc.stages import Stages
 from dasc.stages.structure import restore_structure, structure_of, with_structure
@@ -77,6 +78,7 @@ class Classifier(LightningModule):
         self.metric_names: Sequence[str] | None = None
         """Names of the metrics that a test computes; None: all of the table."""
         self._test_metrics: MetricSet | None = None
+        self._prepared: ImageData | None = None
         self.val_metrics = MetricCollection({"accuracy": MeanMetric(), "loss": _loss_metric()}, prefix="val/")
 
     def trusted_modules(self) -> list[str]:
@@ -87,11 +89,14 @@ class Classifier(LightningModule):
         """Follow a change of the network's structure; optimizers are told by the callback that made it."""
 
     def prepare(self, data: ImageData) -> None:
-        """Check what the data decide, before a training writes anything; called again it does nothing new.
+        """Check the data, and give them the preprocessing of pretrained weights; called again it does nothing new.
 
         Raises:
             UserError: The module cannot be trained on them.
         """
+        if self._prepared is not data:
+            self._prepared = data
+            data.use(preprocessing_of(self.network))
 
     def setup(self, stage: str) -> None:
         """Compile the network for training."""

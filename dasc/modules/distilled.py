@@ -1,5 +1,6 @@
 """A classifier that learns from labels and from a teacher."""
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from dasc.data import Batch, ImageData
@@ -15,9 +17,10 @@ from dasc.losses import Divergence, distillation, select, selection_scores
 from dasc.metrics import correct
 from dasc.modules.classifier import targets_of
 from dasc.modules.pruned import PrunedClassifier
-from dasc.modules.teacher import LoadedTeacher, TeacherConfig, load_teacher
+from dasc.modules.teacher import LoadedTeacher, TeacherConfig, check_stage, load_teacher
 from dasc.networks import forward_in_parts
 from dasc.stages import MAX_MAGNITUDE, Constant, Stages
+from dasc.stages.structure import restore_structure, structure_of
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 
@@ -98,15 +101,33 @@ class DistilledClassifier(PrunedClassifier):
         self.selection = None if selection == "none" else selection
         self.targets = targets
         self._teacher: LoadedTeacher | None = None
+        if self.source.stage is not None:
+            check_stage(self.source, len(stages))
+            _check_no_views(self.selection)
         self._chosen_bins: Tensor | None = None
         if self.selection is not None:
             _check_views(stages)
 
     @property
     def teacher(self) -> LoadedTeacher:
-        """The teacher, once the data are known."""
+        """The teacher, once the data are known; with `teacher.stage`, once that stage is over."""
         assert self._teacher is not None, "call prepare(data) first"
         return self._teacher
+
+    @property
+    def waits_for_teacher(self) -> bool:
+        """Whether the stage of `teacher.stage` is not over."""
+        return self.source.stage is not None and self._teacher is None
+
+    def use_teacher(self, network: nn.Module) -> None:
+        """Learn from a network of the student's classes and normalisation, which is frozen in eval mode."""
+        self._teacher = LoadedTeacher(network)
+        self._place_teacher()
+
+    def _place_teacher(self) -> None:
+        name, _, kind = str(self.trainer.precision).partition("-")
+        dtype = _DTYPES.get(name, torch.float32)
+        self.teacher.to(self.trainer.strategy.root_device, dtype, whole=kind == "true")
 
     def prepare(self, data: ImageData) -> None:
         """Load the teacher, check that it and the augmentation go with the data, and ask the data for views."""
@@ -116,20 +137,22 @@ class DistilledClassifier(PrunedClassifier):
                 f"selection scores each view by its label, and data.mix {data.mix} gives images two: "
                 "set one of them to none"
             )
-        if self._teacher is None:
+        if self._teacher is None and self.source.stage is None:
             self._teacher = load_teacher(self.source, data, self.trusted_modules())
         data.augmentation.views = 1 if self.selection is None else self.selection.views
 
     def setup(self, stage: str) -> None:
         """As `Classifier`; bring the teacher to the device of the training."""
         super().setup(stage)
-        if stage == "fit":
-            name, _, kind = str(self.trainer.precision).partition("-")
-            dtype = _DTYPES.get(name, torch.float32)
-            self.teacher.to(self.trainer.strategy.root_device, dtype, whole=kind == "true")
+        if stage == "fit" and self.source.stage is not None:
+            self._teacher = None  # that of an earlier fit
+        elif stage == "fit":
+            self._place_teacher()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss, its parts, and how the teacher answers what the student is trained on."""
+        if self.waits_for_teacher:
+            return super().loss(batch)
         if self.selection is None:
             images, answers = batch.images, self.teacher.logits(batch.images)
             more: dict[str, Tensor] = {}
@@ -197,14 +220,31 @@ class DistilledClassifier(PrunedClassifier):
         device = self.trainer.strategy.root_device
         self._chosen_bins = None if chosen is None else torch.tensor(chosen, device=device)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As `Classifier`, with a teacher that the run has made itself."""
+        super().on_save_checkpoint(checkpoint)
+        if self.source.stage is not None and self._teacher is not None:
+            network = self._teacher.network
+            checkpoint["teacher"] = {"structure": structure_of(network), "state_dict": network.state_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As `Classifier`, with a teacher that the run has made itself."""
+        network = copy.deepcopy(self.network)  # in the structure of the first row
+        super().on_load_checkpoint(checkpoint)
+        if self.trainer.state.fn == TrainerFn.FITTING and "teacher" in checkpoint:
+            restore_structure(network, checkpoint["teacher"]["structure"])
+            network.load_state_dict(checkpoint["teacher"]["state_dict"])
+            self.use_teacher(network)
+
     def recipe(self) -> dict[str, Any]:
         """As `PrunedClassifier`, with how it is distilled and from which weights."""
+        own = f"stage {self.source.stage}"
         return super().recipe() | {
             "alpha": self.alpha,
             "temperature": self.temperature,
             "selection": "none" if self.selection is None else asdict(self.selection),
             "targets": self.targets,
-            "teacher": None if self._teacher is None else self._teacher.hash,
+            "teacher": own if self.source.stage else None if self._teacher is None else self._teacher.hash,
         }
 
 
@@ -218,6 +258,14 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _check_no_views(selection: Selection | None) -> None:
+    if selection is not None:
+        raise UserError(
+            f"selection must be none with teacher.stage, got views {selection.views}: there is no teacher to choose "
+            "views before that stage ends; to select views, give teacher.path"
+        )
 
 
 def _check_views(stages: Stages) -> None:

@@ -28,6 +28,7 @@ def describe_run(module: "Classifier") -> dict[str, Any]:
         "image_size": list(data.image_size) if data else [],
         "mean": list(data.mean) if data else [],
         "std": list(data.std) if data else [],
+        "interpolation": data.source.interpolation if data else "",
         "data": data.describe() if data else {},
         "root": data.root if data else "",
         "split": data.source.record() if data else {},

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from torchvision import models
 from dasc import checkpoint, networks, runs
 from dasc.data import ImageData
 from dasc.errors import UserError, unknown_name
-from dasc.networks import build_network, forward_in_parts
-
-SUFFIXES = (".pt", ".pth", ".safetensors")
+from dasc.networks import Pretrained, build_network, forward_in_parts
+from dasc.networks.download import cached_path
+from dasc.networks.state_file import SUFFIXES, read_state_dict
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Where a teacher comes from: one of `path` and `weights`.
+    """Where a teacher comes from: one of `path`, `weights` and `stage`.
 
     Args:
         path: A checkpoint of dasc; the folder of a run, or one with runs in it, for the best checkpoint of the newest;
@@ -30,6 +30,8 @@ class TeacherConfig:
         mean: Mean of each channel in [0, 1] that the network of a state_dict was trained with; None: the data's.
         std: Standard deviation of each channel in [0, 1], likewise.
         weights: Weights of torchvision, such as `ResNet50_Weights.IMAGENET1K_V2`.
+        stage: Number of a stage of this run, from 1. The teacher is the student's own network as it is at the end of
+            that stage, with the weights that stage-N.ckpt holds; up to then the loss is the cross entropy alone.
     """
 
     path: str = ""
@@ -38,6 +40,7 @@ class TeacherConfig:
     mean: list[float] | None = None
     std: list[float] | None = None
     weights: str = ""
+    stage: int | None = None
 
 
 class LoadedTeacher:
@@ -120,13 +123,39 @@ def load_teacher(source: TeacherConfig, data: ImageData, trust: Iterable[str] = 
     return LoadedTeacher(network if torch.equal(own, given) else Renormalised(network, own, given))
 
 
+def check_stage(source: TeacherConfig, stages: int) -> None:
+    """Check the settings of a teacher that is the network of a stage of the run itself.
+
+    Args:
+        source: The teacher; its `stage` is set.
+        stages: Number of stages of the run.
+
+    Raises:
+        UserError: The stage is not one that a later stage can learn from, or the teacher has other settings.
+    """
+    number = source.stage
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise UserError(f"teacher.stage must be an integer >= 1, got {number}")
+    if number >= stages:
+        raise UserError(
+            f"teacher.stage must be lower than the number of stages, {stages}, got {number}: "
+            "no stage would learn from the teacher"
+        )
+    others = [name for name, value in asdict(source).items() if name != "stage" and value not in ("", None)]
+    if others:
+        raise UserError(
+            f"teacher.stage must not be set together with teacher.{others[0]}, got {number} and "
+            f"{getattr(source, others[0])}: leave one of them out"
+        )
+
+
 _Parts = tuple[nn.Module, Sequence[float], Sequence[float]]
 """A network, and the mean and standard deviation of each channel that it was trained with; empty: the data's."""
 
 
 def _check_source(source: TeacherConfig) -> None:
     if not source.path and not source.weights:
-        raise UserError("teacher is not given: write teacher.path (a checkpoint) or teacher.weights (torchvision's)")
+        raise UserError("teacher is not given: write teacher.path (a checkpoint), weights (torchvision's) or stage")
     if source.path and source.weights:
         raise UserError(
             f"teacher has both path {source.path} and weights {source.weights}: write one, and '' for the other"
@@ -161,10 +190,9 @@ def _from_torchvision(name: str, data: ImageData) -> _Parts:
     classes = weights.meta["categories"]
     _check_classes(name, len(classes), classes, data)
     model = next(model for model in names if models.get_model_weights(model) is kinds[kind])
-    try:
-        network = networks.TorchvisionNetwork(len(classes), model, member)
-    except (OSError, RuntimeError) as error:  # no network, or a file with another hash
-        raise UserError(f"the weights {name} cannot be downloaded ({error}): check the connection") from None
+    network = networks.TorchvisionNetwork(len(classes), model)
+    remedy = f"download it elsewhere and copy it to {cached_path(weights.url)}"
+    Pretrained(model, member, "teacher.weights", remedy).load_into(network.model)
     transforms = weights.transforms()
     return network, transforms.mean, transforms.std
 
@@ -177,7 +205,7 @@ def _from_state_dict(source: TeacherConfig, data: ImageData) -> _Parts:
         )
     network = _build(source, data.num_classes)
     _check_classes(source.path, getattr(network, "num_classes", data.num_classes), (), data)
-    state = _read_state(Path(source.path))
+    state = read_state_dict(source.path, "teacher.path")
     _check_fits(source, state, network.state_dict())
     network.load_state_dict(state)
     return network, source.mean or (), source.std or ()
@@ -213,26 +241,6 @@ def _build(source: TeacherConfig, num_classes: int) -> nn.Module:
         )
     except TypeError as error:
         raise UserError(f"teacher.network_args do not fit {name} ({error}): write the arguments of its class") from None
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"there is no file {path}: check teacher.path")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError:
-        raise UserError(f"{path} needs the package safetensors: pip install safetensors") from None
-    except Exception as error:  # whatever bytes make of the unpickler
-        raise UserError(
-            f"{path} cannot be read as a state_dict, it may be truncated ({type(error).__name__}): use another file"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} is no state_dict: save network.state_dict() in it, or use a checkpoint of dasc")
-    return state
 
 
 def _check_classes(name: str, count: int, classes: Sequence[str], data: ImageData) -> None:

@@ -6,6 +6,7 @@ from dasc.networks.describe import build_network, describe_network
 from dasc.networks.features import features_and_logits, last_linear
 from dasc.networks.mobilenet import CifarMobileNetV2
 from dasc.networks.parts import forward_in_parts
+from dasc.networks.pretrained import Pretrained, deferred_weights, load_pretrained
 from dasc.networks.resnet import CifarResNet
 from dasc.networks.shufflenet import CifarShuffleNetV2
 from dasc.networks.torchvision import TorchvisionNetwork
@@ -16,15 +17,18 @@ __all__ = (
     "CifarResNet",
     "CifarShuffleNetV2",
     "Count",
+    "Pretrained",
     "TorchvisionNetwork",
     "auxiliary_blocks",
     "auxiliary_place",
     "build_network",
     "count",
+    "deferred_weights",
     "describe_network",
     "features_and_logits",
     "forward_in_parts",
     "last_linear",
+    "load_pretrained",
     "macs_per_weight",
     "prunable_weights",
     "set_auxiliary_blocks",

@@ -9,7 +9,9 @@ from torchvision import models
 from dasc.errors import UserError, unknown_name
 from dasc.networks.auxiliary import AuxiliaryPlace
 from dasc.networks.mobilenet import mobilenet_place
+from dasc.networks.pretrained import Pretrained, weights_are_deferred
 from dasc.networks.shufflenet import shufflenet_place
+from dasc.preprocessing import Preprocessing
 
 TWO_OUTPUTS = {"googlenet", "inception_v3"}  # they return auxiliary logits while training
 
@@ -20,11 +22,15 @@ class TorchvisionNetwork(nn.Module):
     Args:
         num_classes: Number of classes.
         name: A name of `torchvision.models.list_models(module=torchvision.models)`, such as `mobilenet_v2`.
-        weights: Name of pretrained weights, such as `IMAGENET1K_V2` or `DEFAULT`; None starts from scratch. Where their
-            classes are not `num_classes`, the last layer starts from scratch.
+        weights: Name of pretrained weights, such as `IMAGENET1K_V2` or `DEFAULT`, or path of a file with a state_dict;
+            None starts from scratch. Where their classes are not `num_classes`, the last layer starts from scratch.
+
+    Attributes:
+        preprocessing: Mean, standard deviation and interpolation that the pretrained weights expect; None without any.
 
     Raises:
-        UserError: torchvision has no such network or no such weights.
+        UserError: torchvision has no such network or no such weights, they cannot be downloaded or read, or are of
+            another network.
     """
 
     def __init__(self, num_classes: int, name: str, weights: str | None = None) -> None:
@@ -41,8 +47,19 @@ class TorchvisionNetwork(nn.Module):
         self.name = name
         self.weights = weights
         self.model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
-        if weights is not None:
-            _load_pretrained(self.model, _named_weights(name, weights).get_state_dict(check_hash=True))
+        self.pretrained = None if weights is None else Pretrained(name, weights)
+        self.preprocessing: Preprocessing | None = None if self.pretrained is None else self.pretrained.preprocessing()
+        if not weights_are_deferred():
+            self.load_pretrained()
+
+    def load_pretrained(self) -> None:
+        """Load the pretrained weights, if there are any; the constructor does so outside `deferred_weights`.
+
+        Raises:
+            UserError: They cannot be downloaded or read, or are of another network.
+        """
+        if self.pretrained is not None:
+            self.pretrained.load_into(self.model)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to logits (B, num_classes)."""
@@ -85,21 +102,3 @@ _PLACES: dict[type[nn.Module], Callable[[Any], AuxiliaryPlace]] = {
     models.MobileNetV2: mobilenet_place,
     models.ShuffleNetV2: shufflenet_place,
 }
-
-
-def _named_weights(name: str, weights: str) -> Any:
-    choices = models.get_model_weights(name)
-    if weights not in choices.__members__:
-        raise UserError(unknown_name(f"weights of {name}", weights, choices.__members__))
-    return choices[weights]
-
-
-def _load_pretrained(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load every tensor but those of the last layer where it has another number of classes."""
-    own = model.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    head = list(model.state_dict())[-1].rpartition(".")[0]
-    missing = [key for key in own if key not in fitting and key.rpartition(".")[0] != head]
-    if missing:
-        raise ValueError(f"pretrained weights lack {missing[:3]}")
-    model.load_state_dict(own | fitting)

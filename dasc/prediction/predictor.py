@@ -13,6 +13,7 @@ from dasc.checkpoint import load_network
 from dasc.data.decode import decode_whole, evaluation_margin
 from dasc.data.pipeline import BatchPipeline, PipelineConfig
 from dasc.errors import UserError
+from dasc.preprocessing import Interpolation
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class InputFormat:
         margin: See `dasc.data.decode.decode_whole`.
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, over 0.
+        interpolation: Interpolation of the resizing.
     """
 
     image_size: tuple[int, int]
     margin: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: Interpolation = "bilinear"
 
     @classmethod
     def of_checkpoint(cls, recorded: Mapping[str, Any]) -> "InputFormat":
@@ -46,7 +49,8 @@ class InputFormat:
             raise UserError(f"the checkpoint does not record {' and '.join(missing)}: use one of a run on ImageData")
         height, width = recorded["image_size"]
         margin = evaluation_margin(recorded.get("data", {}).get("crop", ""))
-        return cls((height, width), margin, tuple(recorded["mean"]), tuple(recorded["std"]))
+        interpolation = recorded.get("interpolation") or "bilinear"
+        return cls((height, width), margin, tuple(recorded["mean"]), tuple(recorded["std"]), interpolation)
 
     def decode(self, path: str) -> Tensor:
         """Decode the middle of an image file into uint8 (3, *image_size).
@@ -54,7 +58,7 @@ class InputFormat:
         Raises:
             UserError: The file cannot be read as an image.
         """
-        return decode_whole(path, self.image_size, self.margin)
+        return decode_whole(path, self.image_size, self.margin, self.interpolation)
 
     def pipeline(self, num_classes: int, device: torch.device) -> BatchPipeline:
         """Return the pipeline that normalises decoded images as `dasc test` does, float32 on `device`."""

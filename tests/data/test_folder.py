@@ -419,9 +419,9 @@ def test_a_stage_decodes_its_own_parts_only(
     data.mean, data.std = (0.5,) * 3, (0.5,) * 3  # else the training images are measured
     decoded: list[str] = []
 
-    def decode(paths: list[str], size: tuple[int, int], margin: float) -> Tensor:
+    def decode(paths: list[str], *settings: Any) -> Tensor:
         decoded.extend(Path(path).parts[-3] for path in paths)
-        return decode_all(paths, size, margin)
+        return decode_all(paths, *settings)
 
     monkeypatch.setattr(memory_module, "decode_all", decode)
     data.setup(stage)

@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from dasc.modules import TeacherConfig, load_teacher
 from dasc.networks import CifarResNet, describe_network, set_auxiliary_blocks
 from tests.support.errors import user_error
 from tests.support.files import make_folder
+from tests.support.pretrained import NOWHERE, serve
 
 RESNET8: dict[str, Any] = {"network": "CifarResNet", "network_args": {"depth": 8}}
 
@@ -108,7 +108,7 @@ def test_the_teachers_own_normalisation_is_kept(tmp_path: Path) -> None:
 def test_torchvisions_weights_are_taken_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(0)
     made = models.resnet18(weights=None).eval()
-    monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", lambda self, **_: made.state_dict())
+    serve(monkeypatch, models.ResNet18_Weights.IMAGENET1K_V1, made.state_dict(), tmp_path)
     data = ImageData("imagenet", root=str(tmp_path), image_size=32)
     images = torch.randn(2, 3, 32, 32)
     teacher = load_teacher(TeacherConfig(weights="ResNet18_Weights.IMAGENET1K_V1"), data)
@@ -138,13 +138,12 @@ def test_low_precision_weights_answer_as_autocast_does() -> None:
 
 
 def test_a_lost_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(self: Any, **_: Any) -> None:
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", fail)
+    monkeypatch.setattr(models.ResNet18_Weights.IMAGENET1K_V1.value, "url", f"{NOWHERE}/resnet18-f37072fd.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     source = TeacherConfig(weights="ResNet18_Weights.IMAGENET1K_V1")
     said = user_error(load_teacher, source, ImageData("imagenet", root=str(tmp_path), image_size=32))
-    assert said.startswith("the weights ResNet18_Weights.IMAGENET1K_V1 cannot be downloaded")
+    assert said.startswith(f"teacher.weights must be downloaded from {NOWHERE}/resnet18-f37072fd.pth, which failed (")
+    assert said.endswith(f"copy it to {tmp_path}/hub/checkpoints/resnet18-f37072fd.pth")
 
 
 def test_what_is_wrong_with_a_teacher_is_one_sentence(tmp_path: Path) -> None:
@@ -159,7 +158,7 @@ def test_what_is_wrong_with_a_teacher_is_one_sentence(tmp_path: Path) -> None:
     save_pt(longer.state_dict(), tmp_path / "blocks.pt")
     deeper: dict[str, Any] = {"network": "CifarResNet", "network_args": {"depth": 14}}
     cases = [
-        (TeacherConfig(), "teacher is not given: write teacher.path"),
+        (TeacherConfig(), "teacher is not given: write teacher.path (a checkpoint), weights (torchvision's) or stage"),
         (TeacherConfig(path="a", weights="b"), "teacher has both path a and weights b: write one"),
         (
             TeacherConfig(path="t.pt", mean=[0.5], **RESNET8),

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from torchvision import models
 
 from dasc.errors import UserError
 from dasc.networks import CifarResNet, TorchvisionNetwork, build_network, describe_network
+from tests.support.pretrained import cached, serve
 
 
 class Forgetful(nn.Module):
@@ -59,20 +61,16 @@ def test_a_network_is_described_as_plain_data_and_built_again(network: nn.Module
         assert torch.equal(rebuilt.eval()(images), network.eval()(images))
 
 
-def test_a_pretrained_network_is_built_again_without_fetching_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pretrained_network_is_built_again_without_its_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     state = models.get_model("squeezenet1_1", weights=None).state_dict()
-    fetched = []
-
-    def get_state_dict(self: Any, *args: Any, **kwargs: Any) -> Any:
-        fetched.append(self)
-        return state
-
-    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", get_state_dict)
+    served = serve(monkeypatch, models.SqueezeNet1_1_Weights.DEFAULT, state, tmp_path)
     description = describe_network(TorchvisionNetwork(5, "squeezenet1_1", weights="DEFAULT"))
     assert description["init_args"]["weights"] == "DEFAULT"
-    assert len(fetched) == 1
+    for path in (served, *cached(tmp_path)):
+        path.unlink()
     rebuilt = build_network(description)
-    assert len(fetched) == 1
     assert describe_network(rebuilt)["init_args"]["weights"] is None
     assert description["init_args"]["weights"] == "DEFAULT"
 

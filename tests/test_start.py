@@ -22,7 +22,7 @@ CHECK = "assert not [name for name in sys.modules if name.partition('.')[0] in l
         (["--version"], 0, "dasc 0."),
         (["--help"], 0, "usage: dasc COMMAND [options]"),
         ([], 2, "usage: dasc COMMAND [options]"),
-        (["studdy"], 2, "dasc: unknown command 'studdy': did you mean study?\n"),
+        (["studdy"], 2, "dasc: unknown command 'studdy': did you mean study? Commands are fit, validate, test, "),
         (["--verson"], 2, "dasc: unrecognized arguments: --verson; see dasc --help"),
         (["configs", "--help"], 0, "usage: dasc configs [-h] [DIR]"),
     ],
@@ -47,10 +47,8 @@ finally:
 
 def test_python_m_dasc_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "dasc", "fitt"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "dasc: unknown command 'fitt': did you mean fit or test?\n",
-    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("dasc: unknown command 'fitt': did you mean fit or test? Commands are fit, ")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -59,7 +59,7 @@ def run(args: Sequence[str] | None = None) -> Any:
 
         return run_with_options_before(words)
     if first and not first.startswith("-"):
-        raise UserError(unknown_name("command", first, COMMANDS))
+        raise UserError(_unknown_command(first))
     parser = main_parser()
     parser.parse_args(words)
     parser.print_help(sys.stderr)
@@ -69,6 +69,11 @@ def run(args: Sequence[str] | None = None) -> Any:
 def _is_before_command(word: str) -> bool:
     """Return whether a word is an option that may be before the command, as in `dasc --config FILE fit`."""
     return word.startswith("-c") or word.partition("=")[0] in ("--config", "--print_config")
+
+
+def _unknown_command(word: str) -> str:
+    text = unknown_name("command", word, COMMANDS)
+    return f"{text} Commands are {', '.join(COMMANDS)}" if text.endswith("?") else text
 
 
 def _warn_of_arguments(words: Sequence[str]) -> None:

@@ -193,7 +193,7 @@ def _article(kind: str) -> str:
 def _torchvision_names() -> list[str]:
     from torchvision import models
 
-    return models.list_models(module=models)
+    return list(models.list_models(module=models))
 
 
 def _import(problem: Problem, source: Source) -> str:

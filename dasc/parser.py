@@ -89,16 +89,18 @@ class Parser(LightningArgumentParser):
 
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
         """Parse a config file; errors name the file and the line."""
-        if not self.is_of_command:
-            return super().parse_path(path, *args, **kwargs)
-        check_config_file(path)
-        self.files = (*self.files, str(path))
+        if self.is_of_command:
+            check_config_file(str(path))
+            self.files = (*self.files, str(path))
         try:
-            return super().parse_path(path, *args, **kwargs)
+            parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except ArgumentError as error:
+            if not self.is_of_command:
+                raise
             raise UserError(explain(str(error), Source(self, file=str(path)))) from error
+        return parsed
 
     def parse_args(  # type: ignore[override]  # as in jsonargparse
         self,

@@ -101,11 +101,11 @@ def _find_checkpoint(config: Namespace, model: Classifier, data: ImageData, root
         return None
     current = _describe(config, model, data)
     if given != "last":
-        path = runs.checkpoint_in(given, "last")
-        read = checkpoint.read(path)
+        named = runs.checkpoint_in(given, "last")
+        read = checkpoint.read(named)
         checkpoint.check_continues(read["dasc"], current)
-        checkpoint.check_complete(read, path)
-        return path
+        checkpoint.check_complete(read, named)
+        return named
     path, reason = runs.newest_to_continue(root, current)
     if path is None:
         newest = f" ({reason})" if reason else ""

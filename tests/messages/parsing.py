@@ -10,8 +10,11 @@ FIT = "fit --config {config} "
 
 def file(content: str | bytes, name: str = "given.yaml") -> Callable[[Path], None]:
     """Return a function that writes a file."""
-    data = content if isinstance(content, bytes) else content.encode()
-    return lambda folder: (folder / name).write_bytes(data) and None
+
+    def write(parent: Path) -> None:
+        (parent / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return write
 
 
 def folder(name: str) -> Callable[[Path], None]:

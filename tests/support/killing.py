@@ -71,6 +71,8 @@ class InterruptIn(Callback):
 
     def __init__(self, hook: str, epoch: int = -1) -> None:
         self.epoch = epoch
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN, "the first process stops the others"
         if hook == "__init__":
             self.interrupt()
         else:
@@ -80,12 +82,8 @@ class InterruptIn(Callback):
         if trainer is not None and (self.epoch not in (-1, trainer.current_epoch) or not trainer.is_global_zero):
             return
         launcher: Any = None if trainer is None else trainer.strategy.launcher
-        pids = [process.pid for process in (launcher.procs if launcher else [])]
-        for pid in pids:
-            os.kill(pid, signal.SIGINT)
-        if pids:
-            time.sleep(0.5)
-            assert all(process.poll() is None for process in launcher.procs), "another process has ended"
+        for process in launcher.procs if launcher else []:
+            os.kill(process.pid, signal.SIGINT)
         threading.Thread(target=_interrupt_often, args=(os.getpid(),), daemon=True).start()
         time.sleep(60)
 

@@ -25,6 +25,8 @@ def exit_status_of_signals() -> Iterator[None]:
     """
     try:
         yield
+    except StoppedError:
+        raise
     except SIGTERMException:
         raise StoppedError("SIGTERM") from None
     except KeyboardInterrupt:

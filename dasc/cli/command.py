@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 
 from dasc.cli.class_help import class_help
 from dasc.parser import Parser
+from dasc.stopping import exit_status_of_signals
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,6 @@ class Command:
         if text is not None:
             print(text, end="")
             return None
-        return self.run(parser, parser.parse_args(list(words)), [self.name, *words])
+        config = parser.parse_args(list(words))
+        with exit_status_of_signals():
+            return self.run(parser, config, [self.name, *words])

@@ -49,7 +49,7 @@ class InputFormat:
             raise UserError(f"the checkpoint does not record {' and '.join(missing)}: use one of a run on ImageData")
         height, width = recorded["image_size"]
         margin = evaluation_margin(recorded.get("data", {}).get("crop", ""))
-        interpolation = recorded.get("interpolation") or "bilinear"
+        interpolation: Interpolation = recorded.get("interpolation") or "bilinear"
         return cls((height, width), margin, tuple(recorded["mean"]), tuple(recorded["std"]), interpolation)
 
     def decode(self, path: str) -> Tensor:

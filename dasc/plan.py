@@ -143,6 +143,7 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
         "module": f"{type(module).__name__}{pruned}{skipped}",
         **_teacher(module),
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
+        **({"image size": f"{size} ({data.size_origin})"} if data.size_origin else {}),
         "optimizer": _optimizer(module),
         "run": f"batch size {data.batch_size}, seed {run_seed()}{averaged}",
     }

@@ -9,7 +9,16 @@ from lightning.pytorch import LightningDataModule
 from dasc.classes import difference_of_classes
 from dasc.data.augmentation import AugmentationState, magnitude_at, parse_magnitude
 from dasc.data.batch import Batch
-from dasc.data.checks import check_dataset, check_extent, check_mix, check_sizes, check_workers, size_text
+from dasc.data.checks import (
+    check_batch,
+    check_dataset,
+    check_extent,
+    check_mix,
+    check_sizes,
+    check_workers,
+    size_text,
+    whole_count,
+)
 from dasc.data.folder import folder_info
 from dasc.data.memory import mean_and_std
 from dasc.data.order import EvaluationOrder, TrainingOrder
@@ -43,8 +52,8 @@ class ImageData(LightningDataModule):
             `dasc` sets it from the table of stages.
         translate: Pixels that RandAugment's translations reach at M = 30; None: 150/331 of the side, as in torchvision.
             RandAugment's own code for CIFAR has 10. At most the shorter image side.
-        image_size: Height and width that images are brought to; None: those of the set (224 for imagenet), or of a
-            folder's first image.
+        image_size: Height and width that images are resized to; None: those of the set (224 for imagenet); of a folder
+            of images of one size up to 224, their own, of others min(224, median short side of 256 sampled images).
         crop: How training images are cropped: `pad` shifts them by up to an eighth of their side, `resize` takes a
             random part as Inception was trained, `none` takes them whole; None: `resize` for streamed images, else
             `pad`.
@@ -96,13 +105,14 @@ class ImageData(LightningDataModule):
         check_workers(num_workers)
         self.augmentation = AugmentationState(parse_magnitude(magnitude))
         self.dataset, self.root, self.download = dataset, str(Path(root).expanduser()), download
-        self._info = folder_info(Path(self.root), class_names) if dataset == "folder" else DATASETS[dataset]
+        is_folder = dataset == "folder"
+        self._info = folder_info(Path(self.root), class_names, image_size) if is_folder else DATASETS[dataset]
         self._own_size, self.batch_size, self.eval_batch_size = image_size is None, batch_size, eval_batch_size
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
         self.crop, self.flip = crop, self._info.flip if flip is None else flip
         self.translate, self.cutout, self.mix, self.mix_alpha = translate, cutout, mix, mix_alpha
         self._check_extents()
-        self.train_size, self.split_seed = _whole(train_size), split_seed
+        self.train_size, self.split_seed = whole_count(train_size), split_seed
         self.on_device, self.num_workers = on_device, num_workers
         self.class_names, self.num_classes = self._info.class_names, len(self._info.class_names)
         self.mean, self.std = self._info.mean, self._info.std
@@ -164,13 +174,16 @@ class ImageData(LightningDataModule):
             UserError: It cannot, or there are no training images.
         """
         self.source.training()
-        if self.batch_size % world_size:
-            raise UserError(
-                f"batch_size {self.batch_size} cannot be shared by {world_size} processes: write a multiple of that"
-            )
-        images = self.counts()["train"]
-        if self.batch_size > images:
-            raise UserError(f"batch_size {self.batch_size} is over the {images} training images: write a smaller one")
+        check_batch(self.batch_size, self.counts()["train"], world_size)
+
+    @property
+    def size_origin(self) -> str:
+        """How the images of a folder determined `image_size`, in words; empty where they did not."""
+        return self._info.size_origin if self.image_size == self._info.image_size else ""
+
+    def resident_bytes(self) -> int:
+        """Return the bytes that the training and validation images take as uint8 in memory; 0 if they are streamed."""
+        return self._storage.bytes_in_memory(_PARTS["fit"])
 
     def prepare_data(self) -> None:
         """Download what is missing, in one process of each machine."""
@@ -288,10 +301,3 @@ class ImageData(LightningDataModule):
     @property
     def _process(self) -> Process:
         return process_of(self.trainer)
-
-
-def _whole(train_size: int | float | None) -> int | float | None:
-    """Return a count as an int: a union of int and float may be parsed as either, by the order that typing cached."""
-    if isinstance(train_size, float) and train_size > 1 and train_size.is_integer():
-        return int(train_size)
-    return train_size

@@ -7,18 +7,9 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 
 from dasc.classes import difference_of_classes
+from dasc.data import checks
 from dasc.data.augmentation import AugmentationState, magnitude_at, parse_magnitude
 from dasc.data.batch import Batch
-from dasc.data.checks import (
-    check_batch,
-    check_dataset,
-    check_extent,
-    check_mix,
-    check_sizes,
-    check_workers,
-    size_text,
-    whole_count,
-)
 from dasc.data.folder import folder_info
 from dasc.data.memory import mean_and_std
 from dasc.data.order import EvaluationOrder, TrainingOrder
@@ -98,11 +89,11 @@ class ImageData(LightningDataModule):
         class_names: list[str] | None = None,
     ) -> None:
         super().__init__()
-        check_dataset(dataset, class_names)
-        check_sizes({"batch_size": batch_size, "eval_batch_size": eval_batch_size, "image_size": image_size})
-        check_sizes({"translate": translate, "cutout": cutout})
-        check_mix(mix, mix_alpha)
-        check_workers(num_workers)
+        checks.check_dataset(dataset, class_names)
+        checks.check_sizes({"batch_size": batch_size, "eval_batch_size": eval_batch_size, "image_size": image_size})
+        checks.check_sizes({"translate": translate, "cutout": cutout})
+        checks.check_mix(mix, mix_alpha)
+        checks.check_workers(num_workers)
         self.augmentation = AugmentationState(parse_magnitude(magnitude))
         self.dataset, self.root, self.download = dataset, str(Path(root).expanduser()), download
         is_folder = dataset == "folder"
@@ -112,15 +103,15 @@ class ImageData(LightningDataModule):
         self.crop, self.flip = crop, self._info.flip if flip is None else flip
         self.translate, self.cutout, self.mix, self.mix_alpha = translate, cutout, mix, mix_alpha
         self._check_extents()
-        self.train_size, self.split_seed = whole_count(train_size), split_seed
+        self.train_size, self.split_seed = checks.whole_count(train_size), split_seed
         self.on_device, self.num_workers = on_device, num_workers
         self.class_names, self.num_classes = self._info.class_names, len(self._info.class_names)
         self.mean, self.std = self._info.mean, self._info.std
         self.source = Source(dataset, self._info, self.root, download, self.train_size, split_seed)
 
     def _check_extents(self) -> None:
-        check_extent("cutout", self.cutout, self.image_size)
-        check_extent("translate", self.translate, self.image_size)
+        checks.check_extent("cutout", self.cutout, self.image_size)
+        checks.check_extent("translate", self.translate, self.image_size)
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
@@ -156,8 +147,8 @@ class ImageData(LightningDataModule):
         if size != self.image_size:
             if not self._own_size or self._pipeline is not None:
                 raise UserError(
-                    f"data.image_size must be {size_text(size)}, the image size of the checkpoint, got "
-                    f"{size_text(self.image_size)}: leave it out"
+                    f"data.image_size must be {checks.size_text(size)}, the image size of the checkpoint, got "
+                    f"{checks.size_text(self.image_size)}: leave it out"
                 )
             self.image_size = (size[0], size[1])
             self._check_extents()
@@ -174,7 +165,7 @@ class ImageData(LightningDataModule):
             UserError: It cannot, or there are no training images.
         """
         self.source.training()
-        check_batch(self.batch_size, self.counts()["train"], world_size)
+        checks.check_batch(self.batch_size, self.counts()["train"], world_size)
 
     @property
     def size_origin(self) -> str:

@@ -1,7 +1,7 @@
 """What a run will do, before it is run: the epochs, steps, images and sizes of each stage."""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -10,6 +10,7 @@ from torch import nn
 
 from dasc.callbacks.averaging import weights_of
 from dasc.data import ImageData
+from dasc.memory import UNKNOWN, Device, estimate
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.networks import Count, count, describe_network, macs_per_weight, short
 from dasc.seeding import run_seed
@@ -85,16 +86,35 @@ def planned_stages(module: Classifier, image_size: tuple[int, int], epoch: Epoch
     return planned
 
 
-def print_plan(module: Classifier, data: ImageData, epoch: Epoch) -> None:
-    """Print what is trained on what, and its stages as a table."""
+def print_plan(
+    module: Classifier,
+    data: ImageData,
+    epoch: Epoch,
+    precision: Any = None,
+    processes: int = 1,
+    device: Device = UNKNOWN,
+) -> None:
+    """Print what is trained on what, its memory, and its stages as a table.
+
+    Args:
+        module: The module, prepared for the data.
+        data: The data.
+        epoch: Steps and images of an epoch.
+        precision: `trainer.precision`.
+        processes: Number of processes.
+        device: The device that trains; a warning is printed if its memory is too small.
+    """
     stages = planned_stages(module, data.image_size, epoch)
     facts = Table.grid(padding=(0, 2))
     facts.add_column()
     facts.add_column(overflow="fold")
-    for name, fact in _facts(module, data).items():
+    memory = estimate(module, data, precision, processes)
+    for name, fact in (_facts(module, data) | {"memory": str(memory)}).items():
         facts.add_row(name, fact)
     console = Console(highlight=False, markup=False)
     console.print(facts)
+    if warning := memory.warning(device):
+        console.print(f"warning: {warning}")
     console.print(_table(stages, str(module.criterion) if isinstance(module, PrunedClassifier) else ""))
 
 
@@ -143,6 +163,7 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
         "module": f"{type(module).__name__}{pruned}{skipped}",
         **_teacher(module),
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
+        **({"image size": f"{size} ({data.size_origin})"} if data.size_origin else {}),
         "optimizer": _optimizer(module),
         "run": f"batch size {data.batch_size}, seed {run_seed()}{averaged}",
     }

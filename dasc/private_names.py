@@ -102,4 +102,9 @@ PRIVATE_NAMES = (
         "_foreach_lerp_",
         "WeightEMA averages all weights by one call; the optimizers of torch use it",
     ),
+    PrivateName(
+        "torch.utils",
+        "_python_dispatch",
+        "dasc.memory measures activations with it, as torch's public FlopCounterMode does",
+    ),
 )

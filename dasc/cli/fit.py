@@ -36,6 +36,7 @@ from dasc.cli.start import Start, length_of_epoch, prepare_start
 from dasc.cli.training import TrainingCLI
 from dasc.config import check_training_config, fit_parser
 from dasc.errors import StoppedError
+from dasc.memory import device_of, estimate
 from dasc.modules import DistilledClassifier
 from dasc.parser import Parser
 from dasc.stopping import describe_early_stop, describe_stop, exit_status_of_signals, stop_reason
@@ -110,12 +111,23 @@ class Fit(TrainingCLI):
         """Check and load the data in the first process of each machine; the others wait until it has downloaded them.
 
         Raises:
-            UserError: The data do not fit the batch size, the number of processes or the limits of the trainer.
+            UserError: The data do not fit the batch size, the number of processes, the limits of the trainer or the
+                memory of the device.
         """
         if self.trainer.local_rank == 0:
             self.datamodule.check_batch_size(self.trainer.world_size)
             length_of_epoch(self.config, self.datamodule)
+            self._check_memory()
             self.datamodule.load()
+
+    def _check_memory(self) -> None:
+        """Warn if the training may need more memory than its device has; stop if no batch size helps."""
+        trainer, device = self.trainer, self.trainer.strategy.root_device
+        memory = estimate(self.model, self.datamodule, trainer.precision, trainer.world_size)
+        here = device_of(device.type, device.index or 0, trainer.num_devices)
+        memory.check(here)
+        if trainer.is_global_zero and (warning := memory.warning(here)):
+            print(f"dasc fit: warning: {warning}", file=sys.stderr)
 
     def train(self) -> None:
         """Train, or show the table of a run that has no epochs left.

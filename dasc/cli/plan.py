@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import seed_everything
 
@@ -12,6 +13,7 @@ from dasc.cli.help import command_help
 from dasc.cli.registry import COMMANDS
 from dasc.cli.start import length_of_epoch, prepare_start
 from dasc.config import add_unused_weights_only, check_training_config, training_parser
+from dasc.memory import UNKNOWN, Device, device_of
 from dasc.parser import Parser
 from dasc.plan import print_plan
 from dasc.trainer_rules import as_list
@@ -36,8 +38,10 @@ def run(parser: Parser, config: Namespace, words: Sequence[str]) -> None:
     model, data = made.model, made.data
     model.trust = tuple(made.get("trust") or ())
     start = prepare_start(made, model, data, load_weights=False)
-    data.check_batch_size(_processes(config.trainer))
-    print_plan(model, data, length_of_epoch(config, data))
+    processes = _processes(config.trainer)
+    data.check_batch_size(processes)
+    epoch = length_of_epoch(config, data)
+    print_plan(model, data, epoch, config.trainer.precision, processes, _device(config.trainer))
     if start.checkpoint is not None:
         held = weights_of(model.averaging)
         print(f"{start.checkpoint} has {start.epochs_done} epochs behind it; it holds {held}")
@@ -56,6 +60,15 @@ def _processes(trainer: Namespace) -> int:
     devices = trainer.devices
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 1
     return max(count, 1) * int(trainer.num_nodes)
+
+
+def _device(trainer: Namespace) -> Device:
+    """Return the device that the config selects; its memory is not known for other devices than CPUs and NVIDIA's."""
+    name, devices = trainer.accelerator, trainer.devices
+    if name in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return device_of("cuda", int(devices[0]) if isinstance(devices, list) and devices else 0)
+    here = _processes(trainer) // int(trainer.num_nodes)
+    return device_of("cpu", processes=here) if name in ("auto", "cpu") else UNKNOWN
 
 
 COMMAND = Command("plan", SUMMARY, make_parser, run)

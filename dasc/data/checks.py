@@ -55,6 +55,18 @@ def check_sizes(sizes: Mapping[str, int | None]) -> None:
             raise UserError(f"{name} is {size}: write a whole number, at least 1")
 
 
+def check_batch(batch_size: int, images: int, world_size: int) -> None:
+    """Check that a training batch can be shared equally by the processes, and filled.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if batch_size % world_size:
+        raise UserError(f"batch_size {batch_size} cannot be shared by {world_size} processes: write a multiple of that")
+    if batch_size > images:
+        raise UserError(f"batch_size {batch_size} is over the {images} training images: write a smaller one")
+
+
 def check_mix(mix: str, alpha: float) -> None:
     """Check how images are mixed.
 
@@ -92,3 +104,10 @@ def check_extent(name: str, pixels: int | None, size: tuple[int, int]) -> None:
 def size_text(size: Sequence[int]) -> str:
     """Return an image size as errors show it: `32`, or `20x32`."""
     return str(size[0]) if len(set(size)) == 1 else "x".join(map(str, size))
+
+
+def whole_count(train_size: int | float | None) -> int | float | None:
+    """Return a count as an int: a union of int and float may be parsed as either, by the order that typing cached."""
+    if isinstance(train_size, float) and train_size > 1 and train_size.is_integer():
+        return int(train_size)
+    return train_size

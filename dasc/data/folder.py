@@ -8,7 +8,7 @@ import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 
 from dasc.data.checks import check_classes
-from dasc.data.decode import size_of
+from dasc.data.image_size import choose_size
 from dasc.data.sets import FileSet, Parts, SetInfo
 from dasc.errors import UserError
 
@@ -29,22 +29,47 @@ Samples = list[tuple[str, int]]
 """Paths with the numbers of their classes."""
 
 
-def folder_info(root: Path, class_names: Sequence[str] | None = None) -> SetInfo:
-    """Return the properties of a folder before its images are read.
+def folder_info(root: Path, class_names: Sequence[str] | None = None, image_size: int | None = None) -> SetInfo:
+    """Return the properties of a folder before its images are decoded; its files are listed once, here.
 
-    Images are mirrored left to right; they have the size of the first one, or `image_size`.
+    Images are mirrored left to right.
 
     Args:
         root: The folder.
         class_names: Names of the classes in the order of their numbers. Then train/ may be missing or lack some. None:
             the class folders under train/, sorted; each has images.
+        image_size: Height and width that images are resized to; None: see `dasc.data.image_size.choose_size`.
 
     Raises:
         UserError: The folder is missing or empty, has two validation folders or a class folder that is not one of the
             classes, or no image can be read to get its size.
     """
-    if class_names is not None:
-        return _info_of(root, tuple(class_names))
+    if class_names is None:
+        names = _names_of(root)
+        found = _find(root, names)
+        if found[0] is not None:
+            _check_all_classes(root / "train", names, found[0][1])
+    else:
+        names = tuple(class_names)
+        _check_known(root, names)
+        found = _find(root, names)
+    samples = next((part[1] for part in found if part is not None and part[1]), None)
+    if samples is None:
+        raise UserError(f"{root} has no images in class folders: known are {', '.join(IMG_EXTENSIONS)}")
+    if image_size is None:
+        size, origin = choose_size([path for path, _ in samples])
+    else:
+        size, origin = (image_size, image_size), ""
+    return SetInfo(
+        *(names, size, True, lambda root, download: _parts(found, strict=class_names is None)),
+        files=True,
+        all_classes=True,
+        size_origin=origin,
+    )
+
+
+def _names_of(root: Path) -> tuple[str, ...]:
+    """Return the names of the class folders under train/, which the other parts must not exceed."""
     train = root / "train"
     if not train.is_dir():
         raise UserError(f"there is no folder {train}: data.root needs class folders under train/, val/ and test/")
@@ -56,14 +81,11 @@ def folder_info(root: Path, class_names: Sequence[str] | None = None) -> SetInfo
         for name in () if folder is None else _class_names(folder):
             if name not in names:
                 raise UserError(f"{folder} has a class '{name}' that {train} lacks: remove it or add its images")
-    first = _first_image(train / names[0])
-    if first is None:
-        _find(root, names)
-        raise UserError(f"{train / names[0]} has no images: known are {', '.join(IMG_EXTENSIONS)}")
-    return _set_info(tuple(names), first, strict=True)
+    return tuple(names)
 
 
-def _info_of(root: Path, names: tuple[str, ...]) -> SetInfo:
+def _check_known(root: Path, names: tuple[str, ...]) -> None:
+    """Check that there is a part, and that its class folders are among those of a checkpoint."""
     folders = [folder for folder in _folders(root) if folder is not None]
     if not folders:
         raise UserError(
@@ -77,37 +99,21 @@ def _info_of(root: Path, names: tuple[str, ...]) -> SetInfo:
                     f"{folder} has a class '{name}' that is not one of the {len(names)} classes of the checkpoint, or "
                     f"of data.class_names ({known}): rename or remove it"
                 )
-    paths = (_first_image(folder / name) for folder in folders for name in names if (folder / name).is_dir())
-    first = next((path for path in paths if path is not None), None)
-    if first is None:
-        _find(root, names)
-        raise UserError(f"{root} has no images in class folders: known are {', '.join(IMG_EXTENSIONS)}")
-    return _set_info(names, first, strict=False)
 
 
-def _set_info(names: tuple[str, ...], first: Path, strict: bool) -> SetInfo:
-    return SetInfo(
-        *(names, size_of(str(first)), True, lambda root, download: _read(root, names, strict)),
-        files=True,
-        all_classes=True,
-    )
+def _check_all_classes(train: Path, names: Sequence[str], samples: Samples) -> None:
+    present = {number for _, number in samples}
+    for number, name in enumerate(names):
+        if number not in present:
+            raise UserError(f"{train / name} has no images: known are {', '.join(IMG_EXTENSIONS)}")
 
 
-def _first_image(folder: Path) -> Path | None:
-    return next((path for path in sorted(folder.rglob("*")) if _is_image(path)), None)
-
-
-def _read(root: Path, names: Sequence[str], strict: bool) -> Parts:
-    """Read the parts; `strict` asks for training images of every class."""
-    found = _find(root, names)
-    if not strict and found[0] is not None and not found[0][1]:
-        found[0] = None  # an empty train/
-    train, val, test = (None if each is None else _file_set(*each) for each in found)
-    if strict and train is not None:
-        counts = torch.bincount(train.targets, minlength=len(names))
-        if not bool(counts.all()):
-            empty = names[int((counts == 0).nonzero()[0])]
-            raise UserError(f"{root / 'train' / empty} has no images: known are {', '.join(IMG_EXTENSIONS)}")
+def _parts(found: Sequence[tuple[Path, Samples] | None], strict: bool) -> Parts:
+    """Return the parts; unless `strict`, train/ may be empty."""
+    first, *rest = found
+    if not strict and first is not None and not first[1]:
+        first = None
+    train, val, test = (None if each is None else _file_set(*each) for each in (first, *rest))
     return Parts(train, val, test)
 
 
@@ -169,7 +175,3 @@ def _file_set(folder: Path, samples: Samples) -> FileSet:
 
 def _class_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMG_EXTENSIONS

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 
 from dasc.classes import difference_of_classes
+from dasc.data import checks
 from dasc.data.augmentation import AugmentationState, magnitude_at, parse_magnitude
 from dasc.data.batch import Batch
-from dasc.data.checks import check_dataset, check_extent, check_mix, check_sizes, check_workers, size_text
 from dasc.data.folder import folder_info
 from dasc.data.memory import mean_and_std
 from dasc.data.order import EvaluationOrder, TrainingOrder
@@ -43,8 +43,8 @@ class ImageData(LightningDataModule):
             `dasc` sets it from the table of stages.
         translate: Pixels that RandAugment's translations reach at M = 30; None: 150/331 of the side, as in torchvision.
             RandAugment's own code for CIFAR has 10. At most the shorter image side.
-        image_size: Height and width that images are brought to; None: those of the set (224 for imagenet), or of a
-            folder's first image.
+        image_size: Height and width that images are resized to; None: those of the set (224 for imagenet); of a folder
+            of images of one size up to 224, their own, of others min(224, median short side of 256 sampled images).
         crop: How training images are cropped: `pad` shifts them by up to an eighth of their side, `resize` takes a
             random part as Inception was trained, `none` takes them whole; None: `resize` for streamed images, else
             `pad`.
@@ -89,28 +89,29 @@ class ImageData(LightningDataModule):
         class_names: list[str] | None = None,
     ) -> None:
         super().__init__()
-        check_dataset(dataset, class_names)
-        check_sizes({"batch_size": batch_size, "eval_batch_size": eval_batch_size, "image_size": image_size})
-        check_sizes({"translate": translate, "cutout": cutout})
-        check_mix(mix, mix_alpha)
-        check_workers(num_workers)
+        checks.check_dataset(dataset, class_names)
+        checks.check_sizes({"batch_size": batch_size, "eval_batch_size": eval_batch_size, "image_size": image_size})
+        checks.check_sizes({"translate": translate, "cutout": cutout})
+        checks.check_mix(mix, mix_alpha)
+        checks.check_workers(num_workers)
         self.augmentation = AugmentationState(parse_magnitude(magnitude))
         self.dataset, self.root, self.download = dataset, str(Path(root).expanduser()), download
-        self._info = folder_info(Path(self.root), class_names) if dataset == "folder" else DATASETS[dataset]
+        is_folder = dataset == "folder"
+        self._info = folder_info(Path(self.root), class_names, image_size) if is_folder else DATASETS[dataset]
         self._own_size, self.batch_size, self.eval_batch_size = image_size is None, batch_size, eval_batch_size
         self.image_size = self._info.image_size if image_size is None else (image_size, image_size)
         self.crop, self.flip = crop, self._info.flip if flip is None else flip
         self.translate, self.cutout, self.mix, self.mix_alpha = translate, cutout, mix, mix_alpha
         self._check_extents()
-        self.train_size, self.split_seed = _whole(train_size), split_seed
+        self.train_size, self.split_seed = checks.whole_count(train_size), split_seed
         self.on_device, self.num_workers = on_device, num_workers
         self.class_names, self.num_classes = self._info.class_names, len(self._info.class_names)
         self.mean, self.std = self._info.mean, self._info.std
         self.source = Source(dataset, self._info, self.root, download, self.train_size, split_seed)
 
     def _check_extents(self) -> None:
-        check_extent("cutout", self.cutout, self.image_size)
-        check_extent("translate", self.translate, self.image_size)
+        checks.check_extent("cutout", self.cutout, self.image_size)
+        checks.check_extent("translate", self.translate, self.image_size)
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain data, what must be equal for a run to continue."""
@@ -146,8 +147,8 @@ class ImageData(LightningDataModule):
         if size != self.image_size:
             if not self._own_size or self._pipeline is not None:
                 raise UserError(
-                    f"data.image_size must be {size_text(size)}, the image size of the checkpoint, got "
-                    f"{size_text(self.image_size)}: leave it out"
+                    f"data.image_size must be {checks.size_text(size)}, the image size of the checkpoint, got "
+                    f"{checks.size_text(self.image_size)}: leave it out"
                 )
             self.image_size = (size[0], size[1])
             self._check_extents()
@@ -165,13 +166,16 @@ class ImageData(LightningDataModule):
             UserError: It cannot, or there are no training images.
         """
         self.source.training()
-        if self.batch_size % world_size:
-            raise UserError(
-                f"batch_size {self.batch_size} cannot be shared by {world_size} processes: write a multiple of that"
-            )
-        images = self.counts()["train"]
-        if self.batch_size > images:
-            raise UserError(f"batch_size {self.batch_size} is over the {images} training images: write a smaller one")
+        checks.check_batch(self.batch_size, self.counts()["train"], world_size)
+
+    @property
+    def size_origin(self) -> str:
+        """How the images of a folder determined `image_size`, in words; empty where they did not."""
+        return self._info.size_origin if self.image_size == self._info.image_size else ""
+
+    def resident_bytes(self) -> int:
+        """Return the bytes that the training and validation images take as uint8 in memory; 0 if they are streamed."""
+        return self._storage.bytes_in_memory(_PARTS["fit"])
 
     def prepare_data(self) -> None:
         """Download what is missing, in one process of each machine."""
@@ -289,10 +293,3 @@ class ImageData(LightningDataModule):
     @property
     def _process(self) -> Process:
         return process_of(self.trainer)
-
-
-def _whole(train_size: int | float | None) -> int | float | None:
-    """Return a count as an int: a union of int and float may be parsed as either, by the order that typing cached."""
-    if isinstance(train_size, float) and train_size > 1 and train_size.is_integer():
-        return int(train_size)
-    return train_size

@@ -76,6 +76,7 @@ class SetInfo:
         std: Standard deviation of each channel in [0, 1]; empty: measured on the training images.
         files: Whether each image is a file.
         all_classes: Whether training needs images of every class.
+        size_origin: How `image_size` was chosen, for `dasc plan`; empty where it was not chosen by the images.
     """
 
     class_names: tuple[str, ...]
@@ -87,6 +88,7 @@ class SetInfo:
     std: tuple[float, ...] = ()
     files: bool = False
     all_classes: bool = False
+    size_origin: str = ""
 
 
 def _digits(root: Path, download: bool) -> Parts:

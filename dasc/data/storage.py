@@ -80,6 +80,11 @@ class Storage:
         if broken:
             raise BrokenFilesError(broken)
 
+    def bytes_in_memory(self, names: Sequence[str]) -> int:
+        """Return the bytes of the images of these parts that are kept in memory; streamed ones take none."""
+        parts = [part for name, part in self.source.read().items() if name in names]
+        return sum(bytes_of(len(p.targets), self.image_size) for p in parts if self.resident or isinstance(p, ImageSet))
+
     def part(self, name: str, device: torch.device) -> AnySet:
         """Return the images of a part; decode them and move them to the device on first use."""
         self.decode((name,))

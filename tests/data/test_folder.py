@@ -156,9 +156,9 @@ def test_images_of_every_kind_become_rgb(mode: str, suffix: str, on_device: bool
     assert seen(data, "train") == counter([*files, *rest["train"]])
 
 
-@pytest.mark.parametrize(("image_size", "expected"), [(None, (10, 14)), (8, (8, 8))])
+@pytest.mark.parametrize(("image_size", "expected"), [(None, (30, 30)), (8, (8, 8))])
 @pytest.mark.parametrize("on_device", [True, False])
-def test_images_are_brought_to_the_size_of_the_first_or_to_the_one_asked_for(
+def test_images_are_resized_to_the_median_short_side_or_to_the_given_size(
     image_size: int | None, expected: tuple[int, int], on_device: bool, tmp_path: Path
 ) -> None:
     make_folder(tmp_path, {"train": {"dog": 12}, "val": {"dog": 4}, "test": {"dog": 4}}, size=(50, 30))

@@ -251,8 +251,8 @@ def test_a_missing_learning_rate_is_one_sentence_of_each_command(
     ("sources", "said"),
     [
         ("base.yaml =AdamX lr=0.1", "unknown class 'AdamX'"),
-        ("base.yaml =AdamW lr=0.1 momentum=0.9", "Option 'momentum' is not accepted"),
-        ("base.yaml =AdamW lr=abc", "Got value: abc"),
+        ("base.yaml =AdamW lr=0.1 momentum=0.9", "unknown option '--model.optimizer.momentum' of AdamW"),
+        ("base.yaml =AdamW lr=abc", "model.optimizer.lr must be a number, got 'abc'"),
     ],
 )
 def test_a_setting_or_class_that_does_not_exist_is_one_sentence(

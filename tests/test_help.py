@@ -58,7 +58,7 @@ def test_a_command_starts_with_what_it_does_and_its_usual_options(
         "--stages": "sparsity, 0 to below 1; magnitude, 0..30, none, random or [a, b]",
         "--epochs_scale": "Multiplies every row's epochs",
         "--init_from": "load (weights, masks, both), head (keep, new)",
-        "--ckpt_path": "a path, or last for the newest run's. What is scored may also be best",
+        "--ckpt_path": "a path, a run folder, or last for the newest run's. What is scored may also be best",
     }.items():
         said = re.search(rf"{key} [A-Z_]+ (.*?)\((?:required, )?type:", ours)
         assert said is not None

@@ -142,16 +142,11 @@ class Classifier(LightningModule):
     def train_means(self) -> dict[str, float]:
         """Return the means over the batches of the epoch so far and over all processes; call it on all of them."""
         means = self._means.compute()
-        if means is None:
-            return {}
-        means = self.trainer.strategy.reduce(means, reduce_op="mean")
-        assert isinstance(means, Tensor)
-        return dict(zip(self._means.names(), means.tolist(), strict=True))
+        return self._means.by_name(means if means is None else self.trainer.strategy.reduce(means, reduce_op="mean"))
 
     def running_means(self) -> dict[str, float]:
         """Return the means over the batches of the epoch so far in this process, after waiting for its device."""
-        means = self._means.compute()
-        return {} if means is None else dict(zip(self._means.names(), means.tolist(), strict=True))
+        return self._means.by_name(self._means.compute())
 
     def validation(self) -> dict[str, float]:
         """Return `accuracy` and `loss` on the validation images after the last batch; empty if they were not scored."""

@@ -28,13 +28,13 @@ class EpochMeans:
         self._sums = step if self._sums is None else self._sums.add_(step)
         self.batches += 1
 
-    def names(self) -> tuple[str, ...]:
-        """Return the names in the order of `compute`."""
-        return self._names
-
     def compute(self) -> Tensor | None:
-        """Return the means over the batches so far, float32 (names,); None before the first batch."""
+        """Return the means over the batches so far, float32 (names,), for `by_name`; None before the first batch."""
         return None if self._sums is None else self._sums / self.batches
+
+    def by_name(self, means: Any) -> dict[str, float]:
+        """Return what `compute` returned, or its mean over processes, by name; empty for None."""
+        return {} if means is None else dict(zip(self._names, means.tolist(), strict=True))
 
     def state(self) -> dict[str, Any]:
         """Return the sums as plain data."""

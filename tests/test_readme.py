@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torchvision import models
 
 from dasc.augment import OPERATIONS
 from dasc.cli import main
@@ -34,21 +35,40 @@ QUICK = (
 def here(tmp_path: Path) -> Path:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     make_folder(tmp_path / "my_images", {"train": {"cat": 100, "dog": 100}})
+    make_folder(tmp_path / "photos", {"train": {"cat": 40, "dog": 40}, "test": {"cat": 4, "dog": 4}})
     return tmp_path
 
 
-def test_the_commands_run_one_after_the_other(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with weights of MobileNetV2, which cannot be downloaded everywhere."""
+    path = tmp_path_factory.mktemp("weights") / "mobilenet_v2.pth"
+    torch.save(models.mobilenet_v2(weights=None).state_dict(), path)
+    return path
+
+
+def quick(command: list[str], weights: Path) -> list[str]:
+    """Return a command of the README with options that make it short; those that only read are as they are."""
+    if command[1] in ("configs", "completion") or "--images" in command:
+        return command[1:]
+    if command[1] == "study" and command[2] not in ("plan", "run"):
+        return command[1:]
+    own = [f"--model.network.weights={weights}", "--data.image_size=32"] if "configs/finetune.yaml" in command else []
+    return [*command[1:], *own, *QUICK]
+
+
+def test_the_commands_run_one_after_the_other(here: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_command, "read_study", lambda path: few(read_study(path)))
     commands = [shlex.split(line) for line in LINES if line.startswith("dasc")]
     assert len(commands) > 8
     for command in commands:
-        reads = command[1] == "study" and command[2] not in ("plan", "run")  # what was run, without options of fit
-        main(command[1:] if reads else [*command[1:], *QUICK])
+        main(quick(command, weights))
     runs = [path for path in here.rglob("version_*") if "studies" not in path.parts]
     fresh = [command for command in commands if command[1] == "fit" and "last" not in command]
     # the longer tables of the README are the same under the smoke overlay, so `last` continues a finished one
     assert len(runs) == len(fresh)
     assert (here / "predictions.csv").exists()
+    assert len((here / "labels.csv").read_text().splitlines()) == 1 + 8
     assert len(list(here.rglob("report.html"))) == len(
         [command for command in commands if command[1:3] == ["study", "run"]]
     )

@@ -8,17 +8,16 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
-from typing import NoReturn
 
 from torch import nn, optim
 
 import dasc.networks
 from dasc import __version__, pruning
+from dasc.arguments import ArgumentParser
 from dasc.cli import configs, predict
 from dasc.cli.command import Command
 from dasc.cli.registry import COMMANDS
 from dasc.data import DATASETS, ImageData
-from dasc.errors import UserError
 from dasc.help_format import Formatter, class_names
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.parser import Parser
@@ -79,13 +78,6 @@ complete -o bashdefault -o default -F _dasc dasc
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Parser whose errors are the user's."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def run(words: Sequence[str]) -> None:
     """Print the script.
 
@@ -95,12 +87,11 @@ def run(words: Sequence[str]) -> None:
     Raises:
         UserError: They name no shell.
     """
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="dasc completion",
         description=COMMANDS["completion"].summary,
         epilog="Example: dasc completion bash > ~/.dasc-completion.bash; echo 'source ~/.dasc-completion.bash' >> "
         "~/.bashrc",
-        allow_abbrev=False,
     )
     parser.add_argument("shell", choices=SHELLS)
     print(script(parser.parse_args(list(words)).shell), end="")

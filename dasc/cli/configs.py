@@ -4,8 +4,8 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from dasc.arguments import ArgumentParser
 from dasc.cli.registry import COMMANDS
 from dasc.errors import UserError
 
@@ -15,16 +15,9 @@ FIRST = "prune_decay.yaml"
 _PACKAGE = Path(__file__).parents[1]
 
 
-class _Parser(argparse.ArgumentParser):
-    """Parser whose errors are the user's."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of what follows `dasc configs`."""
-    parser = _Parser(prog="dasc configs", description=COMMANDS["configs"].summary, allow_abbrev=False)
+    parser = ArgumentParser(prog="dasc configs", description=COMMANDS["configs"].summary)
     parser.add_argument(
         "folder", metavar="DIR", nargs="?", default="configs", help="the folder, which is made if needed (configs)"
     )

@@ -1,11 +1,10 @@
 """Parser and texts of `dasc --help` and `dasc --version`, without a library."""
 
 import argparse
-from typing import NoReturn
 
 from dasc import __version__
+from dasc.arguments import ArgumentParser
 from dasc.cli.registry import COMMANDS
-from dasc.errors import UserError
 
 ABOUT = """\
 Data augmentation schedules for compression: trains image classifiers through a
@@ -19,24 +18,16 @@ Many runs from one file: dasc study plan|run|status|report|magnitudes FILE.
 Configs to start from: dasc configs DIR."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Parser whose errors are the user's."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see dasc --help")
-
-
 def main_parser() -> argparse.ArgumentParser:
     """Return the parser of options without a command: `--help` and `--version`."""
     width = max(map(len, COMMANDS)) + 2
     commands = "\n".join(f"  {name:{width}}{entry.summary}" for name, entry in COMMANDS.items())
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="dasc",
         usage="dasc COMMAND [options]",
         description=ABOUT.format(commands=commands),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
-        allow_abbrev=False,
     )
     parser.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
     parser.add_argument("--version", action="version", version=f"dasc {__version__}", help="Print version and exit.")

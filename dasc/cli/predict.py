@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dasc.arguments import ArgumentParser
 from dasc.cli.registry import COMMANDS
 from dasc.errors import UserError, unknown_name
 from dasc.machine import cores
@@ -48,13 +49,6 @@ exit status:
   2   an option is wrong: nothing was predicted"""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Parser that raises its errors."""
-
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}: see dasc predict --images --help")
-
-
 def is_on_files(words: Sequence[str]) -> bool:
     """Return whether the words after `dasc predict` are about image files, not about a config; no words are."""
     options = [word.partition("=")[0] for word in words]
@@ -65,13 +59,12 @@ def is_on_files(words: Sequence[str]) -> bool:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="dasc predict --images",
         usage="dasc predict --ckpt_path CHECKPOINT --images FILE_OR_FOLDER [FILE_OR_FOLDER ...] [options]",
         description=DESCRIPTION,
-        epilog=STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        epilog=STATUSES,
     )
     add = parser.add_argument
     add("--images", nargs="*", default=[], metavar="PATH", help="image files, and folders with their subfolders")

@@ -4,10 +4,11 @@ import argparse
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
+from dasc.arguments import ArgumentParser
 from dasc.errors import UserError, unknown_name
 from dasc.study.magnitudes import CHOICES
 
@@ -52,24 +53,13 @@ def parser() -> argparse.ArgumentParser:
 _OPTIONS = "Options of dasc fit, such as --data.root DIR or --trainer.precision bf16-mixed, are given to all runs."
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises what argparse would print with the usage; an option is written whole, as it may be one of dasc fit."""
+class _Parser(ArgumentParser):
+    """Parser of `dasc study` and of its commands."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs, allow_abbrev=False)
-
-    def error(self, message: str) -> Any:
+    def error(self, message: str) -> NoReturn:
         if given := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
             raise UserError(unknown_name("command of dasc study", given[1], COMMANDS))
-        message = re.sub(r"^argument (\S+): invalid choice: ('[^']*') \(choose from (.*)\)", _choice, message)
-        message = re.sub(r"^the following arguments are required: (\S+)", r"\1 is missing", message)
-        message = re.sub(r"^argument (\S+): expected one argument", r"\1 has no value", message)
-        message = re.sub(r"^argument (\S+): (?=must be)", r"\1 ", message)
-        raise UserError(f"{message}: see {self.prog} --help")
-
-
-def _choice(found: re.Match[str]) -> str:
-    return f"{found[1]} must be one of {found[3].replace(chr(39), '')}, got {found[2]}"
+        super().error(message)
 
 
 def _count(text: str) -> int:

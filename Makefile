@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-distill test wheel bench-gpu bench-start lint format clean
+.PHONY: help demo demo-distill test story wheel bench-gpu bench-start lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -18,6 +18,9 @@ demo-distill: .venv/installed ## Train a teacher on the digits, and a student wh
 
 test: .venv/installed-dev ## Run the tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+
+story: .venv/installed-dev ## Install the wheel into an empty environment and fine-tune a classifier of photos (minutes, needs PyPI)
+	$(BIN)/python tests/stories/photos.py
 
 wheel: .venv/installed-dev ## Build the wheel and the source distribution in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .

@@ -223,13 +223,14 @@ class _Measure:
 
     def peak(self, images: int, training: bool) -> int | None:
         """Return the most bytes at a time in a forward pass, with what a backward pass needs; None if it fails."""
-        pixels, found = self._size[0] * self._size[1], None
-        if pixels > _FASTER_REAL:
-            found = self._try(images, training, "meta")
-        if found is None and pixels <= _LARGEST_REAL:
-            found = self._try(_REAL, training, "cpu")
-            found = None if found is None else found * images // _REAL
-        return self._try(images, training, "meta") if found is None and pixels <= _FASTER_REAL else found
+        pixels = self._size[0] * self._size[1]
+        devices = [(images, "meta")] + [(_REAL, "cpu")] * (pixels <= _LARGEST_REAL)
+        for count, device in devices if pixels > _FASTER_REAL else reversed(devices):
+            found = self._try(count, training, device)
+            if found is not None:
+                copies = sum(p.numel() for p in self._network.parameters()) * 2 if self._mixed else 0
+                return found * images // count + copies
+        return None
 
     def _try(self, images: int, training: bool, device: str) -> int | None:
         try:
@@ -243,8 +244,7 @@ class _Measure:
                     network(batch)
         except Exception:  # a network of the user's own may raise anything; a training will say it
             return None
-        copies = sum(p.numel() for p in network.parameters()) * 2 if self._mixed else 0
-        return int(live.peak + copies)
+        return int(live.peak)
 
 
 class _Live(TorchDispatchMode):

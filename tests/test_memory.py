@@ -78,10 +78,12 @@ def measured(network: nn.Module, images: Tensor, precision: str) -> int:
             loss = network(images).float().logsumexp(1).sum()
         loss.backward()
     used = largest = 0
-    for event in profiler.events() or ():
-        if event.name == "[memory]":
-            used += event.cpu_memory_usage
-            largest = max(largest, used)
+    assert profiler.profiler is not None
+    assert profiler.profiler.kineto_results is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        used += event.nbytes()
+        largest = max(largest, used)
     return largest
 
 
@@ -93,7 +95,7 @@ def test_a_step_of_resnet20_takes_what_is_estimated(size: int, precision: str) -
     images = torch.randn(batch, 3, size, size)
     found = measured(copy.deepcopy(network), images, precision) + images.nbytes
     assert memory.training is not None
-    assert memory.training + memory.gradients == pytest.approx(found, rel=0.3)
+    assert memory.training + memory.gradients == pytest.approx(found, rel=0.15)
 
 
 def test_an_estimate_changes_neither_the_network_nor_random_states() -> None:

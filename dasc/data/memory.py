@@ -15,6 +15,9 @@ DEVICE_LIMIT = 2**30
 MEASURED = 10_000
 """Training images at most that mean and standard deviation are measured on."""
 
+_MEASURED_TOGETHER = 2**27
+"""Bytes of uint8 images at most that are measured at once, in float64."""
+
 
 def bytes_of(images: int, size: tuple[int, int]) -> int:
     """Return the bytes of uint8 RGB images."""
@@ -58,8 +61,9 @@ def mean_and_std(images: AnySet, size: tuple[int, int]) -> tuple[tuple[float, ..
     some = images.subset(torch.arange(0, len(images.targets), step))
     count, total, squares = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     broken: dict[str, str] = {}
-    for start in range(0, len(some.targets), 500):
-        part = some.subset(torch.arange(start, min(start + 500, len(some.targets))))
+    together = min(500, max(1, _MEASURED_TOGETHER // bytes_of(1, size)))
+    for start in range(0, len(some.targets), together):
+        part = some.subset(torch.arange(start, min(start + together, len(some.targets))))
         try:
             values = in_memory(part, size).images.double() / 255
         except BrokenFilesError as error:

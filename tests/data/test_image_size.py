@@ -1,7 +1,9 @@
 """The default image size of a folder."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -83,7 +85,12 @@ def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     make_folder(tmp_path, {"train": {"cat": 20, "dog": 20}})
     walked: list[str] = []
     walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda top, **settings: (walked.append(str(top)), walk(top, **settings))[1])
+
+    def recorded(top: str, **settings: Any) -> Iterator[Any]:
+        walked.append(str(top))
+        return walk(top, **settings)
+
+    monkeypatch.setattr(os, "walk", recorded)
     ImageData("folder", str(tmp_path)).counts()
     assert sorted(walked) == [str(tmp_path / "train" / name) for name in ("cat", "dog")]
 

@@ -92,12 +92,12 @@ class Memory:
         where = f"at batch size {self.batch_size}"
         if self._evaluation_is_larger:
             where = f"at the {self.eval_batch_size} images of a validation batch"
-        activations = f"activations {size_text(self.activations)} {where}" if known else "activations unknown"
-        parts = [activations, f"parameters and optimizer {size_text(self.weights + self.gradients + self.optimizer)}"]
-        parts += [f"images {size_text(self.images)}"] if self.images else []
-        parts.append(f"RandAugment tables {size_text(self.tables)}")
+        activations = f"activations {bytes_text(self.activations)} {where}" if known else "activations unknown"
+        parts = [activations, f"parameters and optimizer {bytes_text(self.weights + self.gradients + self.optimizer)}"]
+        parts += [f"images {bytes_text(self.images)}"] if self.images else []
+        parts.append(f"RandAugment tables {bytes_text(self.tables)}")
         each = " per process" if self.processes > 1 else ""
-        return f"about {size_text(self.total)}{each}: {', '.join(parts)}"
+        return f"about {bytes_text(self.total)}{each}: {', '.join(parts)}"
 
     def warning(self, device: Device) -> str | None:
         """Return a sentence if a training takes more than a device has; None if not, or if that is unknown."""
@@ -109,8 +109,8 @@ class Memory:
             remedies.insert(0, "a smaller " + ("data.eval_batch_size" if self._evaluation_is_larger else batch))
         each = " per process" if self.processes > 1 else ""
         return (
-            f"training needs about {size_text(self.total)} of memory{each}, {device.name} has "
-            f"{size_text(device.memory)}: set {' or '.join(remedies)}"
+            f"training needs about {bytes_text(self.total)} of memory{each}, {device.name} has "
+            f"{bytes_text(device.memory)}: set {' or '.join(remedies)}"
         )
 
     def check(self, device: Device) -> None:
@@ -122,8 +122,8 @@ class Memory:
         if device.memory is not None and self.fixed > device.memory:
             off = "data.on_device to false or " if self.images > self.tables else ""
             raise UserError(
-                f"memory of {device.name} must be >= {size_text(self.fixed)} for parameters, optimizer, images and "
-                f"RandAugment tables, got {size_text(device.memory)}: set {off}data.image_size to a smaller size"
+                f"memory of {device.name} must be >= {bytes_text(self.fixed)} for parameters, optimizer, images and "
+                f"RandAugment tables, got {bytes_text(device.memory)}: set {off}data.image_size to a smaller size"
             )
 
 
@@ -180,7 +180,7 @@ def device_of(kind: str, index: int = 0, processes: int = 1) -> Device:
     return Device(name, None if memory is None else memory // processes)
 
 
-def size_text(count: int) -> str:
+def bytes_text(count: int) -> str:
     """Return bytes with two or three digits and a decimal unit: `950 kB`, `2.9 GB`."""
     value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
@@ -193,7 +193,9 @@ def _weights(module: Classifier, whole: torch.dtype) -> int:
     tensors = [*module.parameters(), *module.buffers()]
     own = _bytes(tensors, whole)
     average = 0 if module.averaging is None else _bytes((t for t in tensors if t.is_floating_point()), whole)
-    teacher = module.teacher.network if isinstance(module, DistilledClassifier) else nn.Module()
+    teacher: nn.Module = nn.Module()
+    if isinstance(module, DistilledClassifier):
+        teacher = module.network if module.waits_for_teacher else module.teacher.network
     return own + average + _bytes([*teacher.parameters(), *teacher.buffers()], whole)
 
 

@@ -16,7 +16,7 @@ import dasc.cli.plan as plan_module
 from dasc.cli import main
 from dasc.data import ImageData
 from dasc.machine import available_memory
-from dasc.memory import Device, Memory, estimate, size_text
+from dasc.memory import Device, Memory, bytes_text, estimate
 from dasc.modules import Classifier, PrunedClassifier
 from dasc.networks import CifarResNet
 from dasc.stages import Stages
@@ -160,7 +160,7 @@ def test_a_warning_names_what_to_make_smaller() -> None:
 
 
 def test_sizes_have_two_or_three_digits() -> None:
-    assert [size_text(n) for n in (0, 999, 1000, 9_940, 12_345, 999_600, 2_940_000_000, 475_000_000_000)] == (
+    assert [bytes_text(n) for n in (0, 999, 1000, 9_940, 12_345, 999_600, 2_940_000_000, 475_000_000_000)] == (
         ["0 B", "999 B", "1.0 kB", "9.9 kB", "12 kB", "1.0 MB", "2.9 GB", "475 GB"]
     )
 

@@ -6,20 +6,20 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from dasc.errors import UserError, unknown_name
-from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
+from dasc.modules import Classifier, DistilledClassifier
+from dasc.stages import in_order
 
 _EVERY = (
-    *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "magnitude"),
+    *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"),
     *("images_per_second", "seconds_per_step", "recalibration_batches"),
 )
 _DISTILLED = ("ce", "kl", "teacher_accuracy", "teacher_entropy", "misclassified_views", "chosen_magnitude")
 
 
 def logged_names(module: Classifier) -> list[str]:
-    """Return the names that a training of one of dasc's modules logs."""
-    names = [*_EVERY]
-    if isinstance(module, PrunedClassifier):
-        names.append("sparsity")
+    """Return the names that a training of one of dasc's modules logs, with those of the columns of its table."""
+    stages = module.stages
+    names = [*_EVERY, *(column.name for column in in_order() if column.is_curve(stages.column(column.name)))]
     if isinstance(module, DistilledClassifier):
         names += [f"train/{name}" for name in _DISTILLED]
     return names

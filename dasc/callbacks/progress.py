@@ -113,10 +113,10 @@ class StageProgressLines(ProgressBar):
         assert isinstance(pl_module, Classifier)
         if not epoch_is_complete(trainer):
             return
-        means, epoch, progress = pl_module.train_means(), trainer.current_epoch, self._progress
+        epoch, progress = trainer.current_epoch, self._progress
         progress.end_epoch(trainer)
-        if self._enabled:
-            parts = [*progress.metrics(means), *progress.columns(epoch), *self._speed()]
+        if self._enabled:  # no collective operation here: on other nodes there may be a bar
+            parts = [*progress.metrics(pl_module.running_means()), *progress.columns(epoch), *self._speed()]
             parts += progress.left(trainer, _batches(trainer))
             print(f"{progress.place(epoch)}: {', '.join(parts)}", flush=True)
 
@@ -199,9 +199,8 @@ class StageProgressBar(TQDMProgressBar):
         """Show the means of the whole epoch."""
         assert isinstance(pl_module, Classifier)
         if epoch_is_complete(trainer):
-            means = pl_module.train_means()  # on all processes, as those that print lines do
             self._progress.end_epoch(trainer)
-            self._show(trainer, means, _batches(trainer))
+            self._show(trainer, pl_module.running_means(), _batches(trainer))
         super().on_train_epoch_end(trainer, pl_module)
 
     def _show(self, trainer: Trainer, means: Mapping[str, float], batches: int) -> None:

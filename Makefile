@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-distill test story wheel bench-gpu bench-start lint format clean
+.PHONY: help demo demo-distill test test-all story wheel bench-gpu bench-start lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -16,7 +16,10 @@ demo-distill: .venv/installed ## Train a teacher on the digits, and a student wh
 	$(BIN)/dasc fit --config configs/teacher.yaml
 	$(BIN)/dasc fit --config configs/distill.yaml
 
-test: .venv/installed-dev ## Run the tests
+test: .venv/installed-dev ## Run the tests but for the slow ones
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal -m 'not slow'
+
+test-all: .venv/installed-dev ## Run all tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
 
 story: .venv/installed-dev ## Install the wheel into an empty environment and fine-tune a classifier of photos (minutes, needs PyPI)

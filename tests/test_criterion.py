@@ -95,10 +95,10 @@ def sentence(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 MISTAKES = {
-    "--model.criterion=LAMPP": "unknown class 'LAMPP': did you mean LAMP?",
+    "--model.criterion=LAMPP": "unknown class 'LAMPP' for model.criterion: did you mean LAMP?",
     "--model.criterion=LAMP --model.scope=global": "scope must not be set together with criterion, got scope global",
-    "--model.criterion=Criterion": "Criterion is abstract",
-    "--model.criterion=L1 --model.criterion.scope=all": "Expected a typing.Literal['layer', 'global']. Got value: all",
+    "--model.criterion=Criterion": "model.criterion must be the class of a pruning criterion, got 'Criterion'",
+    "--model.criterion=L1 --model.criterion.scope=all": "model.criterion.scope must be layer or global, got 'all'",
 }
 
 

@@ -16,6 +16,7 @@ CASES: dict[str, Case] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_a_mistake_ends_in_one_sentence(
     case: Case, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,7 @@ def error_of(parser: Parser, *words: str) -> str:
     return "" if said.startswith("stages is missing") else said
 
 
+@pytest.mark.slow
 def test_a_wrong_value_of_any_option_is_a_sentence_that_names_the_option(parser: Parser) -> None:
     options = [name for name in option_names(parser) if name not in ("print_config", "help")]
     assert {"trainer.precision", "model.optimizer.lr", "data.crop", "model.teacher.mean", "init_from"} <= set(options)

@@ -34,6 +34,7 @@ INFORMATION = {
 """The starts of the lines on standard error by the number of processes."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_main_job_warns_of_nothing(processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -50,6 +51,7 @@ def test_the_main_job_warns_of_nothing(processes: int, tmp_path: Path, monkeypat
     ]
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing_with_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     bar = "--trainer.callbacks+=TQDMProgressBar"

@@ -26,6 +26,7 @@ def accuracies(root: Path, processes: int) -> list[float]:
     return [float(row["val_accuracy_last"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_the_main_job_reaches_its_accuracy_with_one_process_and_with_two(tmp_path: Path) -> None:
     one, two = (accuracies(tmp_path / str(processes), processes) for processes in (1, 2))
     assert sum(one) / 3 >= 0.95, one

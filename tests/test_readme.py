@@ -57,6 +57,7 @@ def quick(command: list[str], weights: Path) -> list[str]:
     return [*command[1:], *own, *QUICK]
 
 
+@pytest.mark.slow
 def test_the_commands_run_one_after_the_other(here: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_command, "read_study", lambda path: few(read_study(path)))
     commands = [shlex.split(line) for line in LINES if line.startswith("dasc")]

@@ -55,6 +55,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(step: int, alone: Path, averaging:
     assert_same_weights(fit(averaging, tmp_path, 1, "--ckpt_path", "last"), alone)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_two_processes_ends_as_an_unbroken_one(together: Path, averaging: Path, tmp_path: Path) -> None:
     kill(averaging, tmp_path, 2, "KillAt", "--trainer.callbacks.step", 27)
     assert_same_weights(fit(averaging, tmp_path, 2, "--ckpt_path", "last"), together)

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dasc import loggers, runs
 from dasc.checkpoint import FORMAT
-from dasc.cli import main
+from dasc.cli import main, run
 from tests.support.command import dasc
 from tests.support.errors import exit_message
 
@@ -46,8 +46,9 @@ def fit(config: Path, *args: str) -> None:
 
 def fail(config: Path, epoch: int, *args: str) -> None:
     """Stop a run in the validation of an epoch: the epochs before it have checkpoints."""
+    failing = (f"--trainer.callbacks+={SUPPORT}.FailAt", f"--trainer.callbacks.epoch={epoch}")
     with pytest.raises(RuntimeError, match="stopped by the test"):
-        fit(config, *args, f"--trainer.callbacks+={SUPPORT}.FailAt", f"--trainer.callbacks.epoch={epoch}")
+        run(["fit", "--config", str(config), *SHORT, *args, *failing])
 
 
 def run_files(number: int = 0) -> dict[str, bytes]:

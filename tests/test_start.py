@@ -23,7 +23,7 @@ CHECK = "assert not [name for name in sys.modules if name.partition('.')[0] in l
         (["--help"], 0, "usage: dasc COMMAND [options]"),
         ([], 2, "usage: dasc COMMAND [options]"),
         (["studdy"], 2, "dasc: unknown command 'studdy': did you mean study? Commands are fit, validate, test, "),
-        (["--verson"], 2, "dasc: unrecognized arguments: --verson; see dasc --help"),
+        (["--verson"], 2, "dasc: unrecognized arguments: --verson: see dasc --help"),
         (["configs", "--help"], 0, "usage: dasc configs [-h] [DIR]"),
     ],
 )

@@ -131,6 +131,7 @@ def test_a_signal_ends_a_run_with_the_status_of_the_shell(
 EPOCH_1 = "after 1 of 6 epochs: stage 1 has 1 of 2 epochs, stages 2 to 3 are not trained. To resume: dasc fit --config"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "epoch", "devices", "said"),
     [

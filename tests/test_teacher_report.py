@@ -74,7 +74,7 @@ def words(svg: Path) -> set[str]:
     return {comment.strip() for comment in re.findall(r"<!--(.*?)-->", text, re.DOTALL)}
 
 
-def tested(path: str) -> dict[str, float]:
+def scores_of(path: str) -> dict[str, float]:
     """The metrics that `dasc test` recorded of a checkpoint."""
     record = json.loads(Path(path).parents[1].joinpath("test.json").read_text())[-1]
     assert record["checkpoint"] == f"checkpoints/{Path(path).name}"
@@ -96,7 +96,7 @@ def test_the_table_has_what_a_test_of_each_checkpoint_says(
     assert "written: teachers.csv and teachers.svg" in said
     for row in table:
         main(["test", "--config", str(tiny), f"--ckpt_path={row['teacher']}"])
-        values = tested(row["teacher"])
+        values = scores_of(row["teacher"])
         for name in METRICS:
             assert float(row[name]) == pytest.approx(values[name], rel=1e-5), name
         line = next(line for line in said.splitlines() if line.startswith(row["teacher"]))
@@ -117,7 +117,7 @@ def test_a_metric_that_is_added_to_the_table_is_in_the_test_and_in_the_report(
     largest = network(data.pipeline.normalise(batch.images)).max().item()
     logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=log"]
     main(["test", "--config", str(tiny), f"--ckpt_path={best(trained, 0)}", *logger])
-    assert tested(best(trained, 0))["largest_logit"] == pytest.approx(largest, rel=1e-6)
+    assert scores_of(best(trained, 0))["largest_logit"] == pytest.approx(largest, rel=1e-6)
     assert re.search(rf"^  largest logit of all +{10 * largest:.1f}$", capsys.readouterr().out, re.MULTILINE)
     (logged,) = rows(next((tmp_path / "log").glob("**/metrics.csv")))
     assert float(logged["test/largest_logit"]) == pytest.approx(largest, rel=1e-6)

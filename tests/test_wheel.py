@@ -13,6 +13,8 @@ import pytest
 
 from tests.support import command
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
 SOURCES = ("LICENSE", "README.md", "configs", "dasc", "pyproject.toml", "setup.py")

@@ -21,6 +21,7 @@ def run_with_options_before(words: Sequence[str]) -> Any:
     parsers = {name: command.make_parser() for name, command in commands.items()}
     for name, of_command in parsers.items():
         subcommands.add_subcommand(name, of_command)
-    config = parser.parse_args(list(words))
+    flags = {flag for command in commands.values() for flag in command.flags}
+    config = parser.parse_args([word for word in words if word not in flags])
     name = config.subcommand
     return commands[name].run(parsers[name], config[name], words)

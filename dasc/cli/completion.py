@@ -109,7 +109,8 @@ def script(shell: str) -> str:
     for name, entry in COMMANDS.items():
         command = entry.load_on_config()
         if isinstance(command, Command):
-            words[name] = found = _merge(of_classes, options(command.make_parser()))
+            found = _merge(of_classes, options(command.make_parser()))
+            words[name] = [*found, *command.flags]
             choices |= found
     words["predict"] = [*words["predict"], *_printed_options(predict.make_parser(), [])]
     words["study"] = _printed_options(study.parser(), *([name] for name in study.COMMANDS))

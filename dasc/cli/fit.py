@@ -44,6 +44,9 @@ from dasc.trainer_rules import as_list
 
 SUMMARY = COMMANDS["fit"].summary
 
+QUIET = "--quiet"
+"""The flag that leaves warnings and errors only."""
+
 
 class Fit(TrainingCLI):
     """A training run.
@@ -174,13 +177,9 @@ class Fit(TrainingCLI):
 
 def make_parser() -> Parser:
     """Return the parser of the options."""
-    parser = fit_parser(SUMMARY, **command_help("fit", SUMMARY, "continue its run; or last"))
-    parser.add_argument(
-        "--quiet",
-        action="store_true",
-        help="Print no progress, no information and no table: warnings and errors only.",
-    )
-    return parser
+    texts = command_help("fit", SUMMARY, "continue its run; or last")
+    texts["description"] += f"\n  {QUIET}                warnings and errors only: no progress, no table"
+    return fit_parser(SUMMARY, **texts)
 
 
 def run(parser: Parser, config: Namespace, words: Sequence[str]) -> Fit:
@@ -189,7 +188,7 @@ def run(parser: Parser, config: Namespace, words: Sequence[str]) -> Fit:
     Raises:
         StoppedError: A signal stopped the run.
     """
-    quiet = bool(config.pop("quiet", False))  # no part of the run: not in config.yaml or checkpoints
+    quiet = QUIET in words
     with hide_information(quiet):
         try:
             with exit_status_of_signals():
@@ -200,4 +199,4 @@ def run(parser: Parser, config: Namespace, words: Sequence[str]) -> Fit:
     return fit
 
 
-COMMAND = Command("fit", SUMMARY, make_parser, run)
+COMMAND = Command("fit", SUMMARY, make_parser, run, (QUIET,))

@@ -64,13 +64,13 @@ def test_256_headers_evenly_through_the_files_are_read(monkeypatch: pytest.Monke
 
 
 def test_a_header_that_cannot_be_read_is_skipped(tmp_path: Path) -> None:
-    files = make_folder(tmp_path, {"train": {"cat": 5}}, size=(20, 12))
+    files = make_folder(tmp_path, {"train": {"cat": 5, "dog": 1}}, size=(20, 12))
     files["train"][0][0].write_text("no image")
     assert ImageData("folder", str(tmp_path)).image_size == (20, 12)
 
 
 def test_where_no_header_can_be_read_one_file_is_named(tmp_path: Path) -> None:
-    files = make_folder(tmp_path, {"train": {"cat": 3}})
+    files = make_folder(tmp_path, {"train": {"cat": 2, "dog": 1}})
     for path, _ in files["train"]:
         path.write_text("no image")
     with pytest.raises(UserError) as raised:

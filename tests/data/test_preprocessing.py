@@ -13,6 +13,9 @@ from dasc.data import ImageData
 from dasc.networks import Pretrained
 from tests.support.files import make_folder, noise, save
 
+PARTS = {part: {"cat": 1, "dog": 1} for part in ("train", "val", "test")}
+"""Two images in each part."""
+
 NETWORKS = {"bilinear": "mobilenet_v2", "bicubic": "efficientnet_b0", "another mean": "efficientnet_v2_l"}
 SIZE = 24
 
@@ -36,7 +39,7 @@ def recorded_by(network: str) -> dict[str, object]:
 @pytest.mark.parametrize("on_device", [True, False], ids=["in memory", "streamed"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
 def test_an_image_is_evaluated_as_torchvision_does(network: str, on_device: bool, tmp_path: Path) -> None:
-    make_folder(tmp_path, {"train": {"cat": 1}, "val": {"cat": 1}})
+    make_folder(tmp_path, {"train": {"cat": 1, "dog": 1}, "val": {"cat": 1, "dog": 1}})
     path = save(noise(40, 40, 3, seed=5), tmp_path / "test" / "cat" / "0.png")
     transforms = models.get_model_weights(network).DEFAULT.transforms(crop_size=SIZE, resize_size=SIZE)
     image = Image.open(path)
@@ -55,7 +58,11 @@ def test_arrays_are_resized_with_the_interpolation_too(tmp_path: Path) -> None:
 
 
 def test_images_that_are_in_memory_are_resized_again_for_another_interpolation(tmp_path: Path) -> None:
-    make_folder(tmp_path, {"train": {"cat": 1}, "val": {"cat": 1}, "test": {"cat": 1}}, size=(40, 40))
+    make_folder(
+        tmp_path,
+        PARTS,
+        size=(40, 40),
+    )
     bicubic = recorded_by("efficientnet_b0")
     data = ImageData("folder", str(tmp_path), batch_size=1, image_size=SIZE, crop="none")
     data.use(bicubic | {"interpolation": "bilinear"})
@@ -80,7 +87,11 @@ def test_a_checkpoint_without_an_interpolation_has_bilinear_images() -> None:
 @pytest.mark.parametrize("height", [29, 58, 123, 499, 907])
 def test_an_image_whose_height_is_no_float_multiple_is_decoded(height: int, tmp_path: Path) -> None:
     assert 224 * (height / 224) > height
-    make_folder(tmp_path, {"train": {"cat": 1}, "val": {"cat": 1}, "test": {"cat": 1}}, size=(height, height + 10))
+    make_folder(
+        tmp_path,
+        PARTS,
+        size=(height, height + 10),
+    )
     data = ImageData("folder", str(tmp_path), batch_size=1, image_size=224, crop="none")
     data.load("test")
-    assert data.source.read()["test"].images.shape == (1, 3, 224, 224)  # type: ignore[union-attr]
+    assert data.source.read()["test"].images.shape == (2, 3, 224, 224)  # type: ignore[union-attr]

@@ -96,7 +96,8 @@ CASES = {
         _networks,
     ),
     "a network of no module": Case(
-        FIT + "--model.network nowhere.Network", ("there is no module nowhere: check the class_path",)
+        FIT + "--model.network nowhere.Network",
+        ("got 'nowhere.Network', which cannot be imported: no module named 'nowhere'",),
     ),
     "a download without internet": Case(
         FIT + "--data.dataset cifar10 --data.root . --data.download true",

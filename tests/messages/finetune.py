@@ -7,7 +7,7 @@ from torchvision import models
 
 from tests.messages.case import Case
 
-NETWORK = "--model.network TorchvisionNetwork --model.network.name squeezenet1_1"
+NETWORK = "--model.network TorchvisionNetwork --model.network.name squeezenet1_1 --data.image_size 32"
 OWN = "fit --config {config} --seed_everything false --model DistilledClassifier"
 
 

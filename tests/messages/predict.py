@@ -100,7 +100,7 @@ CASES = {
     ),
     "a batch size of zero": Case(
         "predict --images photos --ckpt_path no.ckpt --batch_size 0",
-        (START, "--batch_size: must be an integer >= 1, got 0"),
+        (START, "--batch_size must be an integer >= 1, got 0"),
         images,
     ),
     "an unknown device": Case(

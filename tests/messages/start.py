@@ -25,5 +25,7 @@ CASES = {
     ),
     "configs into a file": Case("configs taken", ("dasc configs: DIR must be a folder", "got taken"), _file),
     "completion without a shell": Case("completion", ("dasc completion: ", "shell", "see dasc completion --help")),
-    "completion in an unknown shell": Case("completion fish", ("dasc completion: ", "'bash', 'zsh'")),
+    "completion in an unknown shell": Case(
+        "completion fish", ("dasc completion: ", "shell must be one of bash, zsh, got 'fish'")
+    ),
 }

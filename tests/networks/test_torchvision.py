@@ -233,8 +233,8 @@ def test_deferred_weights_are_loaded_later_and_are_the_same(monkeypatch: pytest.
         ("mobilenetv2", None, "unknown torchvision network 'mobilenetv2': did you mean mobilenet_v2 or "),
         ("resnet-18", None, "unknown torchvision network 'resnet-18': did you mean resnet18 or "),
         ("???", None, "unknown torchvision network '???': known are alexnet, convnext_base, "),
-        ("googlenet", None, "unknown torchvision network 'googlenet': "),
-        ("inception_v3", None, "unknown torchvision network 'inception_v3': "),
+        ("googlenet", None, "model.network.name must be a network with one output, got 'googlenet', which has two"),
+        ("inception_v3", None, "model.network.name must be a network with one output, got 'inception_v3', "),
         ("fcn_resnet50", None, "unknown torchvision network 'fcn_resnet50': did you mean "),
         (
             "mobilenet_v2",

@@ -139,6 +139,7 @@ def test_the_magnitude_that_suits_each_sparsity_becomes_a_table(done: Path, caps
     assert "60.0%" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_training_may_have_processes_of_its_own(tiny: Path, tmp_path: Path) -> None:
     study = write(tmp_path, tiny, axes={"sparsity": {"stages[1].sparsity": [0.6]}}, figure=None)
     ran = dasc("study", "run", study, "--results", "two", "--trainer.devices", 2, "--trainer.accelerator", "cpu")
@@ -148,6 +149,7 @@ def test_a_training_may_have_processes_of_its_own(tiny: Path, tmp_path: Path) ->
     assert len(read_results(Path("two/results.csv"))) == 2
 
 
+@pytest.mark.slow
 def test_a_study_killed_three_times_ends_with_the_same_results(done: Path) -> None:
     study, results = done.parent / "study.yaml", Path("killed")
     command = [sys.executable, "-m", "dasc", "study", "run", str(study), "--results", str(results), "--jobs", "2"]
@@ -185,6 +187,7 @@ def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(
     assert "3 finished, 1 failed, 2 not begun" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the workers are found in /proc")
 def test_ray_gives_the_same_results_though_a_worker_is_killed(done: Path) -> None:
     pytest.importorskip("ray")

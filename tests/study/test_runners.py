@@ -25,6 +25,7 @@ def records(tiny: Path, folder: Path, runs: int, jobs: int, exclusive: bool) -> 
     return [json.loads(path.read_text()) for path in folder.glob("*.json")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("visible", "jobs", "runs", "seen"),
     [

@@ -82,6 +82,7 @@ def count_correct(run: Path, stage: int) -> tuple[int, int]:
     return correct, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_study_runs_and_scores_the_networks_of_its_checkpoints(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

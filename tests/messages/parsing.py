@@ -55,6 +55,15 @@ CASES = {
         FIT + "--model.network resnet18",
         ("write --model.network TorchvisionNetwork --model.network.name resnet18",),
     ),
+    "a network with two outputs": Case(
+        FIT + "--model.network TorchvisionNetwork --model.network.name inception_v3",
+        ("model.network.name must be a network with one output, got 'inception_v3'", "use resnet50"),
+    ),
+    "a folder as data set": Case(
+        FIT + "--data.dataset my_images",
+        ("got the folder my_images: write --data.dataset folder --data.root my_images",),
+        folder("my_images"),
+    ),
     "a checkpoint as init_from": Case(FIT + "--init_from x.ckpt", ("write --init_from.path x.ckpt",)),
     "a checkpoint as teacher": Case(
         FIT + "--model DistilledClassifier --model.teacher x.ckpt", ("write --model.teacher.path x.ckpt",)

@@ -152,7 +152,7 @@ def test_a_terminal_reads_the_loss_only_where_the_bar_is_updated(config: Path, m
     monkeypatch.setattr(Classifier, "running_means", read)
     with terminal(160):
         main(["fit", "--config", str(config), "--epochs_scale=0.5"])
-    assert reads == [STEPS] * 3  # 20 batches between two updates, and the last one
+    assert reads == [STEPS, STEPS] * 3  # 20 batches between two updates: the last batch, and the end of each epoch
 
 
 def test_validate_prints_no_control_characters_into_a_pipe(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -186,13 +186,18 @@ def test_ctrl_c_while_a_study_is_planned_is_one_line(
     )
 
 
+def heed_ctrl_c() -> None:
+    """Undo that pytest's worker processes ignore Ctrl-C, which their children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are forked on Linux only")
 def test_ctrl_c_while_workers_start_is_one_line(tiny: Path, tmp_path: Path) -> None:
     study = {"name": "s", "configs": [str(tiny)], "axes": {"seed": {"seed_everything": [0, 1]}}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "dasc", "study", "run", "study.yaml", "--results", "out"]
     with Path("said").open("w") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True, preexec_fn=heed_ctrl_c)
         while "0 of them are finished" not in Path("said").read_text():
             assert process.poll() is None, Path("said").read_text()
             time.sleep(0.05)

@@ -3,7 +3,8 @@
     python benchmarks/start.py --repeats 5
 
 Each command runs in a process of its own, in turn; the table has the median of user and system time, and the ratio to
-the time of importing torch, Lightning, torchvision, torchmetrics and jsonargparse. `fit` runs one batch of the digits.
+the time of importing torch, Lightning, torchvision, torchmetrics, jsonargparse and scikit-learn. `fit` runs one batch of
+the digits.
 """
 
 import argparse
@@ -16,7 +17,10 @@ import tempfile
 from pathlib import Path
 
 CONFIG = Path(__file__).parents[1] / "configs" / "prune_decay.yaml"
-IMPORTS = "import torch, lightning.pytorch, lightning.pytorch.cli, torchvision, torchmetrics, jsonargparse"
+IMPORTS = (
+    "import torch, lightning.pytorch, lightning.pytorch.cli, torchvision, torchmetrics, jsonargparse, "
+    "sklearn.datasets, sklearn.model_selection"  # the digits and their split
+)
 IMPORTS_ROW = "imports"
 COMMANDS: dict[str, list[str]] = {
     IMPORTS_ROW: ["-c", IMPORTS],

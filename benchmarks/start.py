@@ -3,8 +3,8 @@
     python benchmarks/start.py --repeats 5
 
 Each command runs in a process of its own, in turn; the table has the median of user and system time, and the ratio to
-the time of importing torch, Lightning, torchvision, torchmetrics, jsonargparse and scikit-learn. `fit` runs one batch of
-the digits.
+the time of importing torch, Lightning, torchvision, torchmetrics, jsonargparse and scikit-learn. `fit` runs one batch
+of the digits.
 """
 
 import argparse

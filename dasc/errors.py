@@ -32,6 +32,11 @@ class StoppedError(SystemExit):
         return self.message
 
 
+def one_line(text: object) -> str:
+    """Return the text of an object, such as an error, with all white space as single spaces."""
+    return " ".join(str(text).split())
+
+
 def unknown_name(what: str, given: str, names: Iterable[str], of: str = "") -> str:
     """Say that `given` is no known name, with the nearest one or, where none is near, all of them.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from dasc.errors import UserError
+from dasc.errors import UserError, one_line
 
 DEBUG = "--debug"
 """The option, in any place after `dasc`, that shows tracebacks. It is no option of a parser, so it is in no config."""
@@ -84,7 +84,7 @@ def report(error: Exception, prefix: str, words: Sequence[str], debug: bool) -> 
 def explain(error: BaseException) -> Failure:
     """Return an exception as a sentence, with the option that it came from where that is known."""
     if isinstance(error, UserError):
-        return Failure(" ".join(str(error).split()), 2, False)
+        return Failure(one_line(error), 2, False)
     from dasc.messages import sentence  # imports every library, which takes seconds
 
     known = sentence(error)
@@ -106,7 +106,7 @@ def explain(error: BaseException) -> Failure:
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of a message in one line, at most 300 characters of it."""
-    line = " ".join(text.split())
+    line = one_line(text)
     first = re.split(r"(?<=[a-z)\]'`\"])[.!] +(?=[A-Z])", line)[0].rstrip(".")
     return first if len(first) <= 300 else f"{first[:297]}..."
 

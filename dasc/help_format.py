@@ -47,7 +47,7 @@ def readable(text: str) -> str:
     return _KNOWN.sub(lambda match: _classes(match[1].split(", ")), text).replace(" ()", "").lstrip()
 
 
-def class_names(paths: Sequence[str]) -> list[str]:
+def shown_names(paths: Sequence[str]) -> list[str]:
     """Return the names of the classes that a user may choose, sorted.
 
     Args:
@@ -73,7 +73,7 @@ def _is_callback_of_user(path: str) -> bool:
 
 
 def _classes(paths: Sequence[str]) -> str:
-    names = class_names(paths)
+    names = shown_names(paths)
     if not names:
         return ""
     return f"; one of {', '.join(names)}, or the import path of your own, such as my_package.MyClass"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from dasc.errors import StoppedError, UserError
+from dasc.errors import StoppedError, UserError, one_line
 from dasc.system_errors import system_error
 
 
@@ -16,12 +16,12 @@ def sentence(error: BaseException) -> str | None:
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, UserError):
-            return " ".join(str(cause).split())
+            return one_line(cause)
     if (said := _of_system(chain)) is not None:
         return said
     if not isinstance(error, ArgumentError | MisconfigurationException):
         return None
-    return " ".join(str(chain[-1]).split())
+    return one_line(chain[-1])
 
 
 def _of_system(chain: Sequence[BaseException]) -> str | None:

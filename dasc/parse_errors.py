@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import yaml
 
+from dasc.errors import one_line
+
 Kind = Literal["type", "option", "class", "import", "missing", "mapping", "other"]
 
 
@@ -94,7 +96,7 @@ def _leaf(text: str, keys: tuple[str, ...]) -> Problem:
             of_group = _extend(keys, parts["group"]) if parts.get("group") else keys
             types = (parts["type"],) if parts.get("type") else ()
             return Problem(of_group, kind, parts.get("text") or "", parts.get("value") or "", types)
-    return Problem(keys, "other", " ".join(text.split()))
+    return Problem(keys, "other", one_line(text))
 
 
 def _of_class(class_path: str, inner: str, keys: tuple[str, ...]) -> Problem:
@@ -109,7 +111,7 @@ def _union(text: str, keys: tuple[str, ...]) -> Problem:
     """Return the problem of a value that has none of several types; that of a class's own option goes first."""
     found = re.match(r".*?\nSubtypes: \[(.*?)\]\nErrors:\n(.*)", text, re.DOTALL)
     if found is None:
-        return Problem(keys, "other", " ".join(text.split()))
+        return Problem(keys, "other", one_line(text))
     types = tuple(_split(found[1]))
     body, _, value = found[2].rpartition("\nGiven value: ")
     body = body.rpartition("\nGiven value type: ")[0]
@@ -211,7 +213,7 @@ def _word(name: str) -> str:
 
 def show_value(text: str) -> str:
     """Return a given value as a config file has it: text in quotes, and true, false and null in small letters."""
-    text = " ".join(text.split())
+    text = one_line(text)
     words = {"True": "true", "False": "false", "None": "null"}
     if text in words:
         return words[text]

@@ -242,11 +242,26 @@ def folder_to_continue(path: Path, root: Path) -> Path | None:
     return None if behind else folder
 
 
-def checkpoint_in(path: str | Path, name: str = "best") -> Path:
-    """Return a checkpoint: `path` itself, or that of the run in that folder, or of the newest run under it.
+def find_in(folder: Path, *names: str) -> Path | None:
+    """Return the checkpoint with the first of these names that the run in a folder has, or the newest run under it.
 
     Args:
-        path: A file, a run folder, its checkpoints/, or a folder with runs.
+        folder: A run folder, its checkpoints/, or a folder with runs.
+        names: Names of checkpoints, such as `best` and `last`.
+    """
+    root = folder.parent if folder.name == LOGS else folder
+    for checkpoints in (folder / CHECKPOINTS, folder, *(run / CHECKPOINTS for run in run_folders(root))):
+        for name in names:
+            if (checkpoints / f"{name}.ckpt").is_file():
+                return checkpoints / f"{name}.ckpt"
+    return None
+
+
+def checkpoint_in(path: str | Path, name: str = "best") -> Path:
+    """Return a checkpoint: `path` itself, or what `find_in` finds if it is a folder.
+
+    Args:
+        path: A file, or a folder as for `find_in`.
         name: Name of the checkpoint in a folder, `best` or `last`.
 
     Raises:
@@ -255,10 +270,9 @@ def checkpoint_in(path: str | Path, name: str = "best") -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
-    root = path.parent if path.name == LOGS else path
-    for folder in (path / CHECKPOINTS, path, *(run / CHECKPOINTS for run in run_folders(root))):
-        if (folder / f"{name}.ckpt").is_file():
-            return folder / f"{name}.ckpt"
-    raise UserError(
-        f"no run in {path} has a checkpoint '{name}': train one there first, or give the path of a checkpoint"
-    )
+    found = find_in(path, name)
+    if found is None:
+        raise UserError(
+            f"no run in {path} has a checkpoint '{name}': train one there first, or give the path of a checkpoint"
+        )
+    return found

@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 
-from dasc.errors import UserError
+from dasc.errors import UserError, one_line
 from dasc.system_errors import package_text
 
 
@@ -141,7 +141,7 @@ def trainer_errors(trainer: Any) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException) as error:
-        text = " ".join(str(error).split()).rstrip(".!")
+        text = one_line(error).rstrip(".!")
         frames = list(walk_tb(error.__traceback__))
         if not frames or not frames[-1][0].f_globals.get("__name__", "").startswith("lightning."):
             raise

@@ -206,5 +206,5 @@ def test_ctrl_c_while_workers_start_is_one_line(tiny: Path, tmp_path: Path) -> N
         assert process.wait(60) == 130
     time.sleep(0.5)
     lines = Path("said").read_text().splitlines()
-    assert lines[-1] == "Stopped; the same command goes on from here"
+    assert lines[-1] == "Stopped: the same command resumes the study"
     assert not any("Traceback" in line or "KeyboardInterrupt" in line for line in lines), lines

@@ -18,7 +18,7 @@ from dasc.cli import configs, predict
 from dasc.cli.command import Command
 from dasc.cli.registry import COMMANDS
 from dasc.data import DATASETS, ImageData
-from dasc.help_format import Formatter, class_names
+from dasc.help_format import Formatter, shown_names
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.parser import Parser
 from dasc.study import options as study
@@ -144,7 +144,7 @@ def _choices(action: argparse.Action) -> Sequence[str]:
     if hasattr(action, "extra_help"):
         listed: str = action.extra_help()
         if listed:
-            return class_names(listed.partition(": ")[2].split(", "))
+            return shown_names(listed.partition(": ")[2].split(", "))
     metavar = re.fullmatch(r"\{(.*)\}", str(action.metavar))
     return metavar[1].split(",") if metavar else tuple(map(str, action.choices or ()))
 

@@ -5,6 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from logging.handlers import MemoryHandler
 
 _HIDDEN = (
     (r".*LeafSpec.*", FutureWarning),  # Lightning 2.6 on torch 2.15
@@ -33,7 +34,7 @@ def hide_information(hidden: bool) -> Iterator[None]:
     Args:
         hidden: False to hide nothing.
     """
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    loggers = _lightning_loggers()
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers if hidden else []:
@@ -42,6 +43,30 @@ def hide_information(hidden: bool) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def hold_information() -> Iterator[None]:
+    """Hold back information, such as the devices that are found, until the block ends; an error discards it.
+
+    A warning or an error that is logged shows at once, with the information before it.
+    """
+    loggers = _lightning_loggers()
+    before = {logger: list(logger.handlers) for logger in loggers}
+    held = [MemoryHandler(10_000, logging.WARNING, handler, False) for logger in loggers for handler in logger.handlers]
+    for logger in loggers:
+        logger.handlers = [handler for handler in held if handler.target in before[logger]]
+    try:
+        yield
+        for handler in held:
+            handler.flush()
+    finally:
+        for logger in loggers:
+            logger.handlers = before[logger]
+
+
+def _lightning_loggers() -> list[logging.Logger]:
+    return [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
 
 
 @contextlib.contextmanager

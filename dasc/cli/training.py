@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from dasc import loggers
 from dasc.callbacks import AtomicCheckpointIO
-from dasc.cli.held import hold_information
+from dasc.cli.quiet import hold_information
 from dasc.config import check_config, check_seed, root_of
 from dasc.data import ImageData
 from dasc.modules import Classifier

@@ -12,7 +12,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from dasc.errors import UserError
+from dasc.errors import UserError, one_line
 from dasc.preprocessing import Interpolation
 
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -185,5 +185,5 @@ def _in_colour(image: Image.Image) -> Image.Image:
 
 
 def _no_image(path: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).replace(path, "").split())
+    reason = one_line(str(error).replace(path, ""))
     return UserError(f"{path} cannot be read as an image ({reason}): repair or remove it")

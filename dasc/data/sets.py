@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets, models
 
-from dasc.errors import UserError
+from dasc.errors import UserError, one_line
 
 
 class ImageSet(NamedTuple):
@@ -140,7 +140,7 @@ def _open(kind: Any, root: Path, **settings: Any) -> Any:
         remedy = "set data.root to where it lies"
         if "download" in settings:
             remedy += ", or data.download to true"
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(f"{kind.__name__} cannot be read from {root} ({reason}): {remedy}") from None
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from dasc.data import ImageData
 from dasc.data.checks import size_text
-from dasc.errors import UserError
+from dasc.errors import UserError, one_line
 from dasc.modules.classifier import Classifier
 from dasc.networks import TorchvisionNetwork
 
@@ -149,8 +149,7 @@ def _locals(error: Exception) -> Iterator[dict[str, Any]]:
 
 
 def _line(error: Exception) -> str:
-    line = " ".join(str(error).split())
-    return re.sub(r"[.!]+$", "", line)
+    return re.sub(r"[.!]+$", "", one_line(error))
 
 
 def _place(error: Exception) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 from torch import hub
 
-from dasc.errors import UserError
+from dasc.errors import UserError, one_line
 
 
 def cached_path(url: str) -> Path:
@@ -43,7 +43,7 @@ def download(url: str, option: str, remedy: str) -> Path:
                 if not path.is_file():
                     hub.download_url_to_file(url, str(path), _digest_in(path.name), progress=sys.stderr.isatty())
         except (OSError, RuntimeError, http.client.HTTPException) as error:
-            reason = " ".join(str(getattr(error, "reason", None) or error).split())
+            reason = one_line(getattr(error, "reason", None) or error)
             raise UserError(f"{option} must be downloaded from {url}, which failed ({reason}): {remedy}") from None
     elif not _sha256(path).startswith(_digest_in(path.name)):
         raise UserError(f"{path} is damaged: its SHA-256 is not that of {url}; remove it to download it again")

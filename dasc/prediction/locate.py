@@ -24,11 +24,9 @@ def find_checkpoint(given: str, root: Path) -> tuple[Path, str]:
     path = Path(given).expanduser()
     if not path.is_dir():
         return path, ""
-    of_runs = path.parent if path.name == runs.LOGS else path
-    for folder in (path, path / runs.CHECKPOINTS, *(run / runs.CHECKPOINTS for run in runs.run_folders(of_runs))):
-        for name in NAMES:
-            if folder.name == runs.CHECKPOINTS and (folder / f"{name}.ckpt").is_file():
-                return folder / f"{name}.ckpt", ""
+    found = runs.find_in(path, *NAMES)
+    if found is not None:
+        return found, ""
     raise UserError(
         f"{path} has no checkpoint best.ckpt or last.ckpt: give a run folder, such as {runs.LOGS}/version_0, or a file"
     )

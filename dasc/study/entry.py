@@ -140,7 +140,7 @@ def _carry_out(read: Study, runner: Runner) -> dict[str, str]:
     try:
         return carry_out(read.jobs, done, runner, lambda job: _order(job, read.results), tell)
     except (KeyboardInterrupt, SystemExit):
-        CONSOLE.print("Stopped; the same command goes on from here")
+        CONSOLE.print("Stopped: the same command resumes the study")
         raise SystemExit(130) from None
     finally:
         runner.stop()

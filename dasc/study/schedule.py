@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from dasc.errors import one_line
 from dasc.study.jobs import Job
 from dasc.study.runners import Runner
 from dasc.study.work import WorkOrder
@@ -58,4 +59,4 @@ def _error_of(future: "Future[str | None]") -> str | None:
     try:
         return future.result()
     except Exception as error:  # the runner itself: a lost cluster
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"{type(error).__name__}: {one_line(error)}"

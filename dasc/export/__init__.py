@@ -1,0 +1,1 @@
+"""Files for deployment: ONNX, int8, safetensors, sparse safetensors, torch.export and state_dict."""

@@ -1,0 +1,72 @@
+"""A format of exported files."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dasc.export.metadata import Metadata
+
+Run = Callable[[Tensor], Tensor]
+"""Maps a batch on the CPU, (B, 3, H, W), to outputs (B, classes), float32: logits, or probabilities."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network that is exported.
+
+    Args:
+        network: The network, float32, on the CPU, in eval mode: zeros are in its weights, auxiliary blocks are gone.
+        metadata: Its description.
+    """
+
+    network: nn.Module
+    metadata: Metadata
+
+
+class Format(ABC):
+    """A format: writes a model into a file, and runs such a file.
+
+    A new format is a file in `dasc/export/` with a subclass, and a line in `dasc.export.formats.FORMATS`.
+    """
+
+    name: ClassVar[str]
+    """The word after `--format`."""
+    suffix: ClassVar[str]
+    """End of the file's name, such as `.onnx`."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages of the extra `export` that it needs."""
+    has_graph: ClassVar[bool] = False
+    """Whether the file has the computation, so that normalisation and softmax can be in it, or the weights only."""
+
+    @abstractmethod
+    def write(self, model: Model, path: Path) -> None:
+        """Write a model into a new file.
+
+        Args:
+            model: The model. With `metadata.preprocess`, a format with a graph includes normalisation and softmax.
+            path: The file.
+        """
+
+    @abstractmethod
+    def read_metadata(self, path: Path) -> Mapping[str, str]:
+        """Return the strings of `Metadata.to_strings` in a file.
+
+        Raises:
+            UserError: The file is missing, damaged or of another kind.
+        """
+
+    @abstractmethod
+    def open(self, path: Path, threads: int = 1) -> Run:
+        """Load a file to run it on the CPU.
+
+        Args:
+            path: The file.
+            threads: Threads of one forward pass, for a runtime of its own; torch's threads are left as they are.
+
+        Raises:
+            UserError: The file is missing, damaged or of another kind.
+        """

@@ -13,9 +13,9 @@ from typing import IO, cast
 NAME = "sha256"
 """Recorded under `dasc.checksum` of a checkpoint whose file has a checksum."""
 
-_MARKER = b"dasc-sha256:"
+MARKER = b"dasc-sha256:"
 _DIGEST_BYTES = 64
-_COMMENT_BYTES = len(_MARKER) + _DIGEST_BYTES
+_COMMENT_BYTES = len(MARKER) + _DIGEST_BYTES
 _END_BYTES = 22
 """Size of the zip end-of-central-directory record without a comment; its last two bytes are the comment's length."""
 
@@ -70,17 +70,17 @@ def write_with_checksum(file: IO[bytes], write: Callable[[IO[bytes]], object]) -
     write(cast(IO[bytes], writer))
     if not (writer.tail.startswith(b"PK\x05\x06") and writer.tail.endswith(b"\0\0")):
         raise ValueError("a checkpoint must be a zip archive without a comment to get a checksum")
-    writer.finish(writer.tail[:-2] + _COMMENT_BYTES.to_bytes(2, "little") + _MARKER)
+    writer.finish(writer.tail[:-2] + _COMMENT_BYTES.to_bytes(2, "little") + MARKER)
 
 
 def has_valid_checksum(path: Path) -> bool | None:
     """Return whether the checksum of a file matches its content; None if the file has no checksum."""
     with path.open("rb") as file:
         hashed = file.seek(0, os.SEEK_END) - _DIGEST_BYTES
-        if hashed < len(_MARKER):
+        if hashed < len(MARKER):
             return None
-        file.seek(hashed - len(_MARKER))
-        if file.read(len(_MARKER)) != _MARKER:
+        file.seek(hashed - len(MARKER))
+        if file.read(len(MARKER)) != MARKER:
             return None
         recorded = file.read(_DIGEST_BYTES)
         digest, left = hashlib.sha256(), hashed

@@ -1,4 +1,4 @@
-"""`dasc predict --images`: predict image files without labels, from a checkpoint alone."""
+"""`dasc predict --images`: predict image files without labels, from a checkpoint or an exported file alone."""
 
 import argparse
 import os
@@ -32,15 +32,20 @@ NAMED = 3
 
 DESCRIPTION = """\
 Predict images without labels. The network, its classes, the image size and the
-normalisation are those of the checkpoint; no config and no training data are used.
+normalisation are those of the checkpoint, or of a file that dasc export wrote; no
+config and no training data are used.
 
   dasc predict --ckpt_path best --images photos/ --output predictions.csv
+  dasc predict --ckpt_path export/model.onnx --images photos/
 
 The CSV file has a row for each image, in the order of --images (folders sorted):
   path                       the file
   class, probability         the most probable class
   class2, probability2, ...  the next ones, up to the fifth
 Images that cannot be read are named, and the others are predicted."""
+
+CKPT_PATH = """a checkpoint, a run folder (its best, else its last), or best or last; or an exported file: .onnx,
+.safetensors, .sparse.safetensors[.zst], .pt2, .pt (with its model_card.json)"""
 
 STATUSES = """\
 exit status:
@@ -68,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--images", nargs="*", default=[], metavar="PATH", help="image files, and folders with their subfolders")
-    add("--ckpt_path", metavar="PATH", help="a checkpoint, a run folder (its best, else its last), or best or last")
+    add("--ckpt_path", metavar="PATH", help=CKPT_PATH)
     add("--output", metavar="FILE", default="predictions.csv", help="the new CSV file (predictions.csv)")
     add(
         *("--root", "--trainer.default_root_dir"),
@@ -77,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=".",
         help="for best and last: the folder that contains lightning_logs/ (the current one)",
     )
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: cuda if there is one, else cpu)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: cuda if it can be used, else cpu)")
     add("--batch_size", type=_count, default=64, metavar="N", help="images of one forward pass (64)")
     threads = min(16, cores())
     add("--num_workers", type=_count, default=threads, metavar="N", help=f"threads that decode images ({threads})")
@@ -137,7 +142,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if not given.images:
         raise UserError("--images is missing: give files or folders, or --config FILE for the test images of a config")
     if given.ckpt_path is None:
-        raise UserError("--ckpt_path is missing: give a checkpoint, a run folder, or best or last for the newest run's")
+        raise UserError(
+            "--ckpt_path is missing: give a checkpoint, a run folder, an exported file, or best or last for the newest "
+            "run's"
+        )
     return given
 
 
@@ -149,7 +157,8 @@ def _count(text: str) -> int:
 
 def _predict(given: argparse.Namespace) -> str:
     """Predict, and return a sentence about images that cannot be read, or ''."""
-    from dasc.prediction import CheckpointPredictor, check_new, find_checkpoint, find_images, predict_files
+    from dasc.export.predictor import find_model, open_predictor
+    from dasc.prediction import check_new, find_images, predict_files
 
     output = Path(given.output).expanduser()
     check_new(output)
@@ -157,8 +166,8 @@ def _predict(given: argparse.Namespace) -> str:
     if not found.paths:
         raise UserError(f"--images must name at least one image: {_nothing(found, given.images)}")
     root = Path(os.path.expandvars(given.root)).expanduser()
-    path, remark = find_checkpoint(given.ckpt_path, root)
-    predictor = CheckpointPredictor(path, _device(given.device), given.trust)
+    path, remark = find_model(given.ckpt_path, root)
+    predictor = open_predictor(path, _device(given.device), given.trust, or_cpu=given.device == "auto")
     print(*([remark] if remark else []), f"{path}: {predictor.title}, {len(predictor.classes)} classes", sep="\n")
     if found.unsupported:
         print(f"dasc predict: {_unsupported(found)}", file=sys.stderr)

@@ -1,17 +1,25 @@
 """A format of exported files."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from dasc.errors import UserError
 from dasc.export.metadata import Metadata
+
+CPU = torch.device("cpu")
 
 Run = Callable[[Tensor], Tensor]
 """Maps a batch on the CPU, (B, 3, H, W), to outputs (B, classes), float32: logits, or probabilities."""
+
+
+class DeviceError(UserError):
+    """The runtime of a format cannot use a device."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,17 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def open(self, path: Path, threads: int = 1) -> Run:
-        """Load a file to run it on the CPU.
+    def open(self, path: Path, threads: int = 1, device: torch.device = CPU, trust: Iterable[str] = ()) -> Run:
+        """Load a file to run it.
 
         Args:
             path: The file.
             threads: Threads of one forward pass, for a runtime of its own; torch's threads are left as they are.
+            device: Device of the network; batches and outputs are on the CPU.
+            trust: Modules whose network classes may be imported, for a format without a graph; see
+                `dasc.checkpoint.load_network`.
 
         Raises:
+            DeviceError: The runtime cannot use the device.
             UserError: The file is missing, damaged or of another kind.
         """

@@ -16,8 +16,12 @@ FORMATS = {
 """`MODULE:CLASS` by the name of the format."""
 
 
-def format_class(name: str) -> type[Format]:
+def format_class(name: str, needed_by: str = "") -> type[Format]:
     """Return the class of a format.
+
+    Args:
+        name: Its name.
+        needed_by: The file or option that needs it, for errors; `--format NAME` if it is empty.
 
     Raises:
         UserError: There is no such format, or a package that it needs is not installed.
@@ -25,7 +29,7 @@ def format_class(name: str) -> type[Format]:
     if name not in FORMATS:
         raise UserError(unknown_name("format", name, FORMATS))
     kind: type[Format] = resolve_name(FORMATS[name])
-    check_packages(f"--format {name}", kind.packages)
+    check_packages(needed_by or f"--format {name}", kind.packages)
     return kind
 
 

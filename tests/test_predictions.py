@@ -28,36 +28,18 @@ from dasc.prediction import (
 from dasc.prediction.images import decode_in_threads
 from tests.support.command import dasc
 from tests.support.errors import exit_message, user_error
-from tests.support.files import make_folder, noise, save, truncate
-
-CONFIG = """\
-stages: [{epochs: 1, magnitude: none}]
-model: {class_path: Classifier, init_args: {network: {class_path: CifarResNet, init_args: {depth: 8}}}}
-data:
-  class_path: ImageData
-  init_args: {dataset: folder, root: pets, batch_size: 8, image_size: 8, on_device: false, num_workers: 0}
-trainer: {accelerator: cpu, devices: 1, enable_progress_bar: false}
-"""
-"""The crop is `resize`, so evaluated images have a margin."""
-
+from tests.support.files import noise, save, truncate
+from tests.support.photos import BEST, train_on_photos
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a config, photos of three pets, and a run on them."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr("sys.argv", ["dasc"])
-        Path("config.yaml").write_text(CONFIG)
-        parts = {part: {"cat": 12, "dog": 12, "hämster": 12} for part in ("train", "val", "test")}
-        make_folder(Path("pets"), parts, size=(13, 17), suffixes=(".png", ".JPG"))
-        main(["fit", "--config", "config.yaml"])
-    return folder
+    return train_on_photos(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
 def best(trained: Path) -> Path:
-    return trained / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt"
+    return trained / BEST
 
 
 def rows(path: Path | str = "predictions.csv") -> list[dict[str, str]]:

@@ -31,6 +31,7 @@ from tests.support.errors import exit_message, user_error
 from tests.support.files import noise, save, truncate
 from tests.support.photos import BEST, train_on_photos
 
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a config, photos of three pets, and a run on them."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dasc.errors import UserError
 from dasc.export.metadata import Metadata
+from dasc.export.preprocess import Preprocessed
 
 CPU = torch.device("cpu")
 
@@ -39,6 +40,9 @@ class Format(ABC):
     """A format: writes a model into a file, and runs such a file.
 
     A new format is a file in `dasc/export/` with a subclass, and a line in `dasc.export.formats.FORMATS`.
+
+    Args:
+        trust: Modules whose network classes `open` may import, in addition to `dasc.checkpoint.TRUSTED`.
     """
 
     name: ClassVar[str]
@@ -49,6 +53,22 @@ class Format(ABC):
     """Packages of the extra `export` that it needs."""
     has_graph: ClassVar[bool] = False
     """Whether the file has the computation, so that normalisation and softmax can be in it, or the weights only."""
+
+    def __init__(self, trust: Iterable[str] = ()) -> None:
+        self.trust = tuple(trust)
+
+    def reference(self, model: Model) -> nn.Module:
+        """Return the module that a written file must agree with, in eval mode.
+
+        It is the network, or `Preprocessed` where `metadata.preprocess` is set and the format has a graph.
+        """
+        if self.metadata_of(model).preprocess:
+            return Preprocessed(model.network, model.metadata.input_format).eval()
+        return model.network
+
+    def metadata_of(self, model: Model) -> Metadata:
+        """Return the metadata that a written file has: a format without a graph ignores `preprocess`."""
+        return model.metadata if self.has_graph else replace(model.metadata, preprocess=False)
 
     @abstractmethod
     def write(self, model: Model, path: Path) -> None:
@@ -68,15 +88,13 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def open(self, path: Path, threads: int = 1, device: torch.device = CPU, trust: Iterable[str] = ()) -> Run:
+    def open(self, path: Path, threads: int = 1, device: torch.device = CPU) -> Run:
         """Load a file to run it.
 
         Args:
             path: The file.
             threads: Threads of one forward pass, for a runtime of its own; torch's threads are left as they are.
             device: Device of the network; batches and outputs are on the CPU.
-            trust: Modules whose network classes may be imported, for a format without a graph; see
-                `dasc.checkpoint.load_network`.
 
         Raises:
             DeviceError: The runtime cannot use the device.

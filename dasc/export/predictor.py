@@ -73,14 +73,14 @@ class ExportedPredictor(Predictor):
     """
 
     def __init__(self, path: Path, name: str, device: torch.device = CPU, trust: Iterable[str] = ()) -> None:
-        kind = format_class(name, needed_by=str(path))()
+        kind = format_class(name, needed_by=str(path))(trust)
         self._metadata = Metadata.from_strings(kind.read_metadata(path), path)
         super().__init__(self._metadata.classes, self._metadata.input_format)
         self._path = path
         self._title = f"{self._metadata.network['class_path'].rpartition('.')[2]} ({name}) on {device}"
         self._device = device
         self._pipeline = self.input_format.pipeline(len(self.classes), CPU)
-        self._run: Run = kind.open(path, torch.get_num_threads(), device, trust)
+        self._run: Run = kind.open(path, torch.get_num_threads(), device)
         self._check()
 
     @property
@@ -100,7 +100,7 @@ class ExportedPredictor(Predictor):
         except Exception as error:  # whatever a runtime raises
             raise UserError(
                 f"--batch_size must fit {self._path} and the memory of {self._device}, got {len(images)} "
-                f"({_text(error)}): give a smaller one, such as 1"
+                f"({self._text(error)}): give a smaller one, such as 1"
             ) from None
 
     def _outputs(self, images: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class ExportedPredictor(Predictor):
         except Exception as error:  # whatever a runtime raises
             raise UserError(
                 f"{self._path} cannot be run on one image of {height} x {width} pixels, the size in its metadata "
-                f"({_text(error)}): export it again"
+                f"({self._text(error)}): export it again"
             ) from None
         if outputs.shape != (1, len(self.classes)):
             raise UserError(
@@ -125,6 +125,6 @@ class ExportedPredictor(Predictor):
                 f"{outputs.shape[-1]}: export it again"
             )
 
-
-def _text(error: Exception) -> str:
-    return one_line(error)[:_LONGEST] or type(error).__name__
+    def _text(self, error: Exception) -> str:
+        text = one_line(error).removeprefix(f"{self._path} ")
+        return text[:_LONGEST] or type(error).__name__

@@ -16,12 +16,11 @@ from scipy.special import softmax
 
 from dasc.checkpoint import load_network
 from dasc.cli import main
-from dasc.errors import UserError
-from dasc.export.format import DeviceError, Format, Model
+from dasc.export.format import Model
 from dasc.export.formats import FORMATS, format_class
 from dasc.export.identify import SUFFIXES, identify
 from dasc.export.metadata import Metadata
-from dasc.export.predictor import ExportedPredictor, open_predictor
+from dasc.export.predictor import open_predictor
 from dasc.networks import CifarResNet
 from dasc.prediction import CheckpointPredictor, InputFormat
 from dasc.stages.structure import structure_of
@@ -100,7 +99,7 @@ def quantise(path: Path, output: Path, images: npt.NDArray[np.float32]) -> Path:
 
 @pytest.mark.parametrize("what", EXPORTS)
 def test_an_exported_file_has_the_predictions_of_its_checkpoint(what: str, export: Export, trained: Path) -> None:
-    path, output = export(what), Path("exported.csv")
+    path = export(what)
     main(["predict", "--images", str(trained / "pets/test"), f"--ckpt_path={path}", "--batch_size=5"])
     expected, found = rows(trained / "c.csv"), rows(Path("predictions.csv"))
     assert len(found) == len(expected) == 36
@@ -118,7 +117,7 @@ def test_a_quantised_file_has_the_predictions_that_onnx_runtime_computes(export:
     files = sorted((trained / "pets/test").rglob("*.*"))
     images = np.stack([form.decode(str(file)).numpy() for file in files]).astype(np.float32) / 255
     mean, std = (np.array(values, dtype=np.float32).reshape(3, 1, 1) for values in (form.mean, form.std))
-    images = (images - mean) / std
+    images = ((images - mean) / std).astype(np.float32)
     path = quantise(export("onnx"), Path("model.int8.onnx"), images)
     main(["predict", "--images", str(trained / "pets/test"), f"--ckpt_path={path}"])
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -200,7 +199,9 @@ def test_an_onnx_file_runs_on_the_cpu_unless_another_device_is_asked_for() -> No
         "--device must be cpu for model.onnx, got cuda: the installed onnxruntime has no CUDAExecutionProvider; "
         "install onnxruntime-gpu in its place"
     )
-    assert user_error(open_predictor, path, torch.device("mps")).startswith("--device must be cpu or cuda for model.onnx")
+    assert user_error(open_predictor, path, torch.device("mps")).startswith(
+        "--device must be cpu or cuda for model.onnx"
+    )
     assert open_predictor(path, torch.device("cuda"), or_cpu=True).title == "CifarResNet (onnx) on cpu"
 
 

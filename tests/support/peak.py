@@ -1,6 +1,7 @@
 """Peak memory of a call."""
 
 import ctypes
+import gc
 import os
 import re
 from collections.abc import Callable
@@ -8,11 +9,16 @@ from pathlib import Path
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Call in a copy of this process, and return by how many bytes its resident memory rose at most (Linux)."""
+    """Call twice in a copy of this process; return by how many bytes its resident memory rose the second time (Linux).
+
+    The first call reads code of libraries, which is resident memory of a new process too.
+    """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            call()
+            gc.collect()
             ctypes.CDLL(None).malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
             before = _peak()

@@ -243,9 +243,9 @@ def _damage_named(path: Path) -> Iterator[None]:
     Raises:
         UserError: The file is missing, damaged or of another kind.
     """
-    if not path.is_file():
-        raise UserError(f"there is no file {path}: check the path")
     try:
+        if not path.is_file():
+            raise UserError(f"there is no file {path}: check the path")
         yield
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}): check the path") from None

@@ -337,7 +337,7 @@ def fuzz(**arguments: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]],
 
 BYTES = st.binary(max_size=40)
 EDITS = st.lists(
-    st.tuples(st.sampled_from(["flip", "cut", "insert", "delete"]), st.floats(0, 1), st.integers(0, 7), BYTES),
+    st.tuples(st.sampled_from(["flip", "flip", "insert", "delete", "cut"]), st.floats(0, 1), st.integers(0, 7), BYTES),
     min_size=1,
     max_size=3,
 )
@@ -346,7 +346,7 @@ EDITS = st.lists(
 def mutate(raw: bytes, edits: list[tuple[str, float, int, bytes]], end: int) -> bytes:
     """Return a file with edits before the position `end`, most of them in the first bytes."""
     for kind, place, bit, inserted in edits:
-        at = min(int(place**3 * min(end, len(raw))), max(len(raw) - 1, 0))
+        at = min(int(place**2 * min(end, len(raw))), max(len(raw) - 1, 0))
         if kind == "flip":
             raw = raw[:at] + bytes(byte ^ 1 << bit for byte in raw[at : at + 1]) + raw[at + 1 :]
         elif kind == "cut":

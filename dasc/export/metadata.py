@@ -100,7 +100,7 @@ def _problem(values: Mapping[str, Any]) -> str:
         "mean": _is_list(values["mean"], (int, float), 3),
         "std": _is_list(values["std"], (int, float), 3) and min(values["std"]) > 0,
         "interpolation": values["interpolation"] in ("bilinear", "bicubic"),
-        "margin": _is_number(values["margin"]) and values["margin"] > 0,
+        "margin": _is_number(values["margin"]) and 0 < values["margin"] < 1000,
         "preprocess": isinstance(values["preprocess"], bool),
     }
     return next((f"{name} is wrong" for name, is_right in tests.items() if not is_right), "")

@@ -28,8 +28,8 @@ _ONNX_TAGS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
 _OF_PROGRAMS = {"archive_format", "serialized_exported_program.json"}
 """Entries of the archive of a torch.export program; the second is that of torch before 2.8."""
 
-_SPARSE = ".bitmask"
-"""End of the name of a tensor that only sparse files have."""
+_SPARSE = "sparse"
+"""Key in the metadata that only sparse files have; `dasc.export.sparse.KEY`."""
 
 _MAX_HEADER = 100_000_000
 """Bytes of the largest header in a safetensors file; the limit of the package safetensors."""
@@ -113,4 +113,5 @@ def _by_header(header: bytes, by_name: str | None) -> str | None:
         return by_name
     if not isinstance(names, dict):
         return by_name
-    return "sparse" if any(name.endswith(_SPARSE) for name in names) else "safetensors"
+    metadata = names.get("__metadata__")
+    return "sparse" if isinstance(metadata, dict) and _SPARSE in metadata else "safetensors"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dasc.errors import UserError, one_line
 from dasc.export.allocation import AllocationLimit
-from dasc.export.format import Format, Model, Run
+from dasc.export.format import CPU, Format, Model, Run
 from dasc.export.formats import check_packages
 from dasc.export.layout import (
     DTYPES,
@@ -98,9 +98,9 @@ class SparseFormat(Format):
         with _damage_named(path):
             return _read_head(path).header.metadata
 
-    def open(self, path: Path, threads: int = 1) -> Run:
+    def open(self, path: Path, threads: int = 1, device: torch.device = CPU) -> Run:
         """Rebuild the network of a file; see `Format.open`. It runs with torch's threads."""
-        return run_of(load_sparse(path, self.trust))
+        return run_of(load_sparse(path, self.trust), device)
 
 
 @torch.no_grad()

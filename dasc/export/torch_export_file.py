@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 from dasc.errors import UserError, one_line
-from dasc.export.format import Format, Model, Run
+from dasc.export.format import CPU, Format, Model, Run
 from dasc.export.rebuild import run_of
 from dasc.export.silence import silence
 from dasc.export.torch_archive import METADATA, read_extra, safe_archive
@@ -66,16 +67,17 @@ class TorchExportFormat(Format):
             raise UserError(f"{path} is damaged: its metadata are wrong; export it again")
         return strings
 
-    def open(self, path: Path, threads: int = 1) -> Run:
+    def open(self, path: Path, threads: int = 1, device: torch.device = CPU) -> Run:
         """Load a file without executing code in it; see `Format.open`. It runs with torch's threads."""
         archive = safe_archive(path)
         try:
             with silence():
-                module: nn.Module = torch.export.load(archive).module()
+                program = move_to_device_pass(torch.export.load(archive), device)
+                module: nn.Module = program.module()
         except Exception as error:  # whatever the file makes of the parser
             text = f"{type(error).__name__}: {one_line(error)[:200]}"
             raise UserError(f"{path} cannot be loaded by torch.export ({text}): export it again") from None
-        return run_of(module)
+        return run_of(module, device)
 
 
 def _strip(program: torch.export.ExportedProgram) -> None:

@@ -1,6 +1,7 @@
 """`dasc predict --images` with exported files."""
 
 import csv
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,8 @@ from dasc.export.formats import FORMATS, format_class
 from dasc.export.identify import SUFFIXES, identify
 from dasc.export.metadata import Metadata
 from dasc.export.predictor import open_predictor
+from dasc.export.sparse_file import SparseFormat
+from dasc.export.state_dict_file import CARD
 from dasc.networks import CifarResNet
 from dasc.prediction import CheckpointPredictor, InputFormat
 from dasc.stages.structure import structure_of
@@ -31,14 +34,13 @@ from tests.support.files import truncate
 from tests.support.graphs import metadata, write_graph
 from tests.support.photos import BEST, train_on_photos
 
-HAS_GRAPH = ("onnx", "torch_export")
 EXPORTS = {
-    **{name: (name, "") for name in FORMATS},
-    "onnx with normalisation": ("onnx", ""),
-    "torch_export with normalisation": ("torch_export", ""),
-    "sparse, compressed": ("sparse", ".zst"),
+    **{name: name for name in FORMATS},
+    "onnx with normalisation": "onnx",
+    "torch_export with normalisation": "torch_export",
+    "sparse, compressed": "sparse",
 }
-"""Format and another end of the file's name, by what is exported."""
+"""Format by what is exported."""
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +71,14 @@ def export(trained: Path) -> Export:
     """Return the path of an exported file; each is written once."""
 
     def write(what: str) -> Path:
-        name, end = EXPORTS[what]
-        kind = format_class(name)()
-        path = trained / what / f"model{kind.suffix}{end}"
+        kind = SparseFormat(zstd=True) if what == "sparse, compressed" else format_class(EXPORTS[what])()
+        path = trained / what / f"model{kind.suffix}"
         if not path.exists():
             path.parent.mkdir()
-            kind.write(model_of_run(trained, "normalisation" in what), path)
+            model = model_of_run(trained, "normalisation" in what)
+            kind.write(model, path)
+            if what == "state_dict":
+                path.with_name(CARD).write_text(json.dumps({"metadata": model.metadata.to_strings()}))
         return path
 
     return write
@@ -140,7 +144,7 @@ def test_a_file_is_identified_by_its_content_whatever_its_name(what: str, export
     for name in ("model", "model.ckpt", "model.onnx", "model.pt", "model.pt2"):
         path = tmp_path / name
         path.write_bytes(content)
-        assert identify(path) == EXPORTS[what][0]
+        assert identify(path) == EXPORTS[what]
 
 
 def test_a_checkpoint_is_identified_whatever_its_name(trained: Path, tmp_path: Path) -> None:
@@ -177,11 +181,11 @@ def test_a_truncated_file_is_named(what: str, export: Export, tmp_path: Path) ->
 
 def test_the_suffixes_are_those_of_the_formats() -> None:
     for name in FORMATS:
-        assert SUFFIXES[format_class(name).suffix] == name
+        assert SUFFIXES[format_class(name)().suffix] == name
     assert set(SUFFIXES.values()) == set(FORMATS)
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "state_dict"])
+@pytest.mark.parametrize("name", ["onnx", "safetensors", "sparse"])
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     name: str, export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,11 +193,10 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     packages = format_class(name).packages
     for package in packages:
         monkeypatch.setitem(sys.modules, package, None)
-    if packages:
-        said = user_error(open_predictor, path, torch.device("cpu"))
-        verb = "is" if len(packages) == 1 else "are"
-        needs = f"{path} needs {', '.join(packages)}, which {verb} not installed"
-        assert said == f"{needs}: run `pip install 'dasc[export]'`"
+    verb = "is" if len(packages) == 1 else "are"
+    assert user_error(open_predictor, path, torch.device("cpu")) == (
+        f"{path} needs {', '.join(packages)}, which {verb} not installed: run `pip install 'dasc[export]'`"
+    )
 
 
 def test_an_onnx_file_runs_on_the_cpu_unless_another_device_is_asked_for() -> None:

@@ -105,7 +105,7 @@ def load_network(path: str | Path, trust: Iterable[str] = ()) -> LoadedNetwork:
         UserError: The file cannot be used, and why.
     """
     checkpoint = read(path)
-    _check_trusted(path, checkpoint["dasc"]["network"]["class_path"], trust)
+    check_trusted(path, checkpoint["dasc"]["network"]["class_path"], trust)
     network = build_network(checkpoint["dasc"]["network"])
     restore_structure(network, checkpoint["dasc"])
     try:
@@ -115,8 +115,17 @@ def load_network(path: str | Path, trust: Iterable[str] = ()) -> LoadedNetwork:
     return LoadedNetwork(network.eval(), _below("masks.", checkpoint["state_dict"]), checkpoint["dasc"])
 
 
-def _check_trusted(path: str | Path, class_path: str, trust: Iterable[str]) -> None:
-    """Refuse a network class of a module that is not trusted: an import runs the code of the module."""
+def check_trusted(path: object, class_path: str, trust: Iterable[str]) -> None:
+    """Refuse a network class of a module that is not trusted: an import runs the code of the module.
+
+    Args:
+        path: The file that names the class, for errors.
+        class_path: Import path of the class.
+        trust: Trusted modules, in addition to `TRUSTED`.
+
+    Raises:
+        UserError: The module of the class is not trusted.
+    """
     if not any(class_path.startswith(f"{module}.") for module in (*TRUSTED, *trust)):
         raise UserError(
             f"{path} names the network class {class_path}; to import it, add --trust {class_path.partition('.')[0]}"

@@ -10,6 +10,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from dasc.checkpoint import check_trusted
 from dasc.errors import UserError, one_line
+from dasc.export.format import Run
 from dasc.export.metadata import Metadata
 from dasc.networks import build_network
 from dasc.stages.structure import restore_structure
@@ -49,8 +50,30 @@ def rebuild(metadata: Metadata, state: Mapping[str, Tensor], source: object, tru
             pass  # a constructor that reads values of its tensors works on the CPU only
         network = _build(metadata, source, limit)
     _check(network, state, source)
-    network.load_state_dict(dict(state))
+    try:
+        network.load_state_dict(dict(state))
+    except (NotImplementedError, RuntimeError):
+        raise UserError(f"{source} is damaged: its tensors cannot be read; export it again") from None
     return network.eval()
+
+
+def contiguous_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state_dict of a network, in which each tensor is contiguous and has memory of its own."""
+    return {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def run_of(module: nn.Module) -> Run:
+    """Return the forward pass of a module in eval mode."""
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        outputs: Tensor = module(images)
+        return outputs.float()
+
+    return run
 
 
 def _build(metadata: Metadata, source: object, limit: int) -> nn.Module:

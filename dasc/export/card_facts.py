@@ -1,6 +1,7 @@
 """Facts of a model card, from a checkpoint, its network and the exported files."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +34,18 @@ PACKAGES = ("dasc", "torch", "torchvision", "numpy", "onnx", "onnxruntime", "onn
 """Packages whose versions a card has."""
 
 
-def result_of(part: str, metrics: Mapping[str, float], images: int) -> Result:
+def result_of(part: str, metrics: Mapping[str, float | None], images: int) -> Result:
     """Return the metrics of a part of the data, with Wilson's intervals of the proportions.
 
     Args:
         part: `validation` or `test`.
-        metrics: The values by the names of `dasc.metrics.METRICS`.
+        metrics: The values by the names of `dasc.metrics.METRICS`, with or without a prefix such as `test/`; None, as
+            test.json has it, is a value that is not finite.
         images: Number of images, at least 1.
     """
-    intervals = scores.Scores(metrics, images).intervals()
-    facts = {name: MetricFacts(plain(value), *intervals.get(name, (None, None))) for name, value in metrics.items()}
+    given = scores.Scores({name: math.nan if value is None else value for name, value in metrics.items()}, images)
+    intervals = given.intervals()
+    facts = {n: MetricFacts(plain(value), *intervals.get(n, (None, None))) for n, value in given.metrics().items()}
     return Result(part, images, CONFIDENCE, facts)
 
 
@@ -66,8 +69,10 @@ def recorded_tests(path: Path, checkpoint: Path) -> tuple[Result, ...]:
 def _is_of(record: Mapping[str, Any], folder: Path, checkpoint: Path) -> bool:
     """Return whether a record is complete, and of a checkpoint."""
     name, metrics, images = (record.get(key) for key in ("checkpoint", "metrics", "images"))
-    is_complete = isinstance(name, str) and isinstance(metrics, dict) and isinstance(images, int) and images > 0
-    return is_complete and (folder / str(name)).resolve() == checkpoint.resolve()
+    if not (isinstance(name, str) and isinstance(metrics, dict) and isinstance(images, int) and images > 0):
+        return False
+    has_numbers = all(isinstance(value, int | float | None) for value in metrics.values())
+    return has_numbers and (folder / name).resolve() == checkpoint.resolve()
 
 
 def quantisation_of(correct_before: int, correct_after: int, images: int) -> Quantisation:
@@ -153,7 +158,7 @@ def training_facts(recorded: Mapping[str, Any], checkpoint: Path) -> TrainingFac
     """
     stages, recipe = Stages.parse(recorded["stages"]), recorded.get("recipe") or {}
     shown = [column for column in in_order() if column.is_in_plan([row[column.name] for row in stages])]
-    rate = (recipe.get("optimizer") or {}).get("lr", float("nan"))
+    rate = (recipe.get("optimizer") or {}).get("lr", math.nan)
     layers = _layers(recorded["network"], stages)
     rows = []
     for number, (start, row) in enumerate(zip(stages.starts, stages, strict=True), start=1):
@@ -191,9 +196,7 @@ def limits_of(
     training: TrainingFacts, results: Sequence[Result], files: Sequence[FileFacts], classes: int
 ) -> list[str]:
     """Return the intended use and the limits of a network, one sentence each."""
-    limits = [
-        f"The network assigns an image to one of its {classes} classes; an image of another class gets one of them, too."
-    ]
+    limits = [f"The network assigns an image to one of its {classes:,} classes, also an image of none of them."]
     images = next((result.images for result in results if result.part == "validation"), 0)
     if images and training.selected:
         limits.append(

@@ -32,7 +32,7 @@ def markdown(card: Card) -> str:
     for title, content in sections.items():
         if body := list(content):
             lines += ["", f"## {title}", "", *body]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).encode("utf-8", "replace").decode() + "\n"  # class folders may have any bytes as names
 
 
 def _escape(text: object) -> str:
@@ -111,15 +111,17 @@ def _files(card: Card) -> Iterator[str]:
     yield from _table(titles, rows, left=2)
     for file in card.files:
         if (change := file.quantisation) is not None:
-            before, after = (
-                " ({})".format(" to ".join([*_metric("accuracy", m)[1:]])) for m in (change.before, change.after)
-            )
-            texts = [_metric("accuracy", m)[0] for m in (change.before, change.after)]
+            before, after = map(_accuracy, (change.before, change.after))
             yield ""
             yield (
-                f"{_escape(file.name)}: accuracy {texts[1]}{after} after and {texts[0]}{before} before quantisation, on "
+                f"{_escape(file.name)}: accuracy {after} after and {before} before quantisation, on "
                 f"{change.images:,} validation images."
             )
+
+
+def _accuracy(facts: MetricFacts) -> str:
+    value, interval = _metric("accuracy", facts)
+    return f"{value} ({interval})"
 
 
 def _input(card: Card) -> Iterator[str]:
@@ -127,7 +129,7 @@ def _input(card: Card) -> Iterator[str]:
     for is_preprocessed in (True, False):
         names = [file.name for file in card.files if file.preprocess == is_preprocessed]
         if names:
-            yield f"- {_escape(', '.join(names))}: {_input_of(is_preprocessed, form)} "
+            yield f"- {_escape(', '.join(names))}: {_input_of(is_preprocessed, form)}"
             yield f"  The outputs are {'probabilities' if is_preprocessed else 'logits'}, float32 (B, {count})."
     yield from ("", "`images` are NumPy arrays for ONNX Runtime and tensors for PyTorch.")
 
@@ -135,8 +137,8 @@ def _input(card: Card) -> Iterator[str]:
 def _input_of(is_preprocessed: bool, form: InputFacts) -> str:
     height, width = form.image_size
     shape = f"(B, 3, {height}, {width})"
-    margin = "" if form.margin == 1 else f" to {form.margin:g} times this size, of which the middle is taken"
-    pixels = f"RGB images in NCHW order, their middle resized to {height}x{width}{margin} ({form.interpolation})"
+    middle = f"{height}x{width}" if form.margin == 1 else f"{form.margin:.4g} times {height}x{width}"
+    pixels = f"RGB in NCHW order, resized to cover {middle} ({form.interpolation}), and the middle {height}x{width}"
     if is_preprocessed:
         return f"`images` is uint8 {shape}: {pixels}. The file normalises them."
     mean, std = (f"({', '.join(map(str, values))})" for values in (form.mean, form.std))

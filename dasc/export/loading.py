@@ -39,9 +39,8 @@ def loading_lines(form: str, name: str, class_path: str) -> Loading:
         run = "(outputs,) = session.run(None, {session.get_inputs()[0].name: images})"
         return Loading((), ("import onnxruntime", session, run))
     if form == "torch_export":
-        return Loading(
-            ("import torch", f"network = torch.export.load({file}).module()", "outputs = network(images)"), ()
-        )
+        load = f"network = torch.export.load({file}).module()"
+        return Loading(("import torch", load, "outputs = network(images)"), ())
     module, _, function = _LOADERS[form].rpartition(".")
     package = class_path.partition(".")[0]
     trust = "" if package in TRUSTED else f", trust=[{json.dumps(package)}]"

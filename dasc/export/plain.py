@@ -18,7 +18,7 @@ class ShapeError(ValueError):
 
 def to_json(value: Any) -> str:
     """Return a dataclass of plain data as JSON; NaN and infinity become null."""
-    return json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:
@@ -83,7 +83,8 @@ def _read(kind: Any, value: Any, place: str) -> Any:
     for name in [*hints, *value]:
         if (name in hints) != (name in value):
             raise ShapeError(f"{_below(place, name)} {'is missing' if name in hints else 'is no key of it'}")
-    return kind(**{name: _read(hint, value[name], _below(place, name)) for name, hint in hints.items()})
+    make: Any = kind
+    return make(**{name: _read(hint, value[name], _below(place, name)) for name, hint in hints.items()})
 
 
 def _below(place: str, name: str) -> str:

@@ -1,10 +1,6 @@
 """The format `onnx`: a graph for ONNX Runtime and other runtimes."""
 
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,7 @@ from torch import Tensor, nn
 
 from dasc.errors import UserError, one_line
 from dasc.export.format import Format, Model, Run
+from dasc.export.silence import silence
 
 OPSET = 18
 """Operator set of the files. torch's exporter writes it without conversion, and runtimes read it since 2022."""
@@ -131,7 +128,7 @@ def _translate(module: nn.Module, model: Model) -> Any:
     size = model.metadata.input_format.image_size
     is_preprocessed = model.metadata.preprocess
     example = torch.zeros(2, 3, *size, dtype=torch.uint8 if is_preprocessed else torch.float32)
-    with _silence():
+    with silence():
         program = torch.onnx.export(
             module,
             (example,),
@@ -159,19 +156,6 @@ def _strip(model: Any) -> None:
         for field in ("value_info", *_DESCRIPTIONS):
             part.ClearField(field)
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Suppress what the exporter prints, logs and warns about."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _text(error: Exception) -> str:

@@ -39,7 +39,7 @@ class Format(ABC):
 
     name: ClassVar[str]
     """The word after `--format`."""
-    suffix: ClassVar[str]
+    suffix: str
     """End of the file's name, such as `.onnx`."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Packages of the extra `export` that it needs."""

@@ -131,14 +131,13 @@ def _input(card: Card) -> Iterator[str]:
         if names:
             yield f"- {_escape(', '.join(names))}: {_input_of(is_preprocessed, form)}"
             yield f"  The outputs are {'probabilities' if is_preprocessed else 'logits'}, float32 (B, {count})."
-    yield from ("", "`images` are NumPy arrays for ONNX Runtime and tensors for PyTorch.")
 
 
 def _input_of(is_preprocessed: bool, form: InputFacts) -> str:
     height, width = form.image_size
     shape = f"(B, 3, {height}, {width})"
     middle = f"{height}x{width}" if form.margin == 1 else f"{form.margin:.4g} times {height}x{width}"
-    pixels = f"RGB in NCHW order, resized to cover {middle} ({form.interpolation}), and the middle {height}x{width}"
+    pixels = f"RGB, resized to cover {middle} ({form.interpolation}), and of that the middle {height}x{width}"
     if is_preprocessed:
         return f"`images` is uint8 {shape}: {pixels}. The file normalises them."
     mean, std = (f"({', '.join(map(str, values))})" for values in (form.mean, form.std))
@@ -149,10 +148,11 @@ def _input_of(is_preprocessed: bool, form: InputFacts) -> str:
 
 
 def _loading(files: Iterable[FileFacts]) -> Iterator[str]:
+    yield "`images` and `outputs` are tensors in PyTorch and NumPy arrays in ONNX Runtime."
     for file in files:
         for runtime, lines in (("PyTorch", file.pytorch), ("ONNX Runtime", file.onnxruntime)):
             if lines:
-                yield from (f"{_escape(file.name)} in {runtime}:", "", "```python", *lines, "```", "")
+                yield from ("", f"{_escape(file.name)} in {runtime}:", "", "```python", *lines, "```")
 
 
 def _latency(card: Card) -> Iterator[str]:

@@ -35,7 +35,7 @@ def loading_lines(form: str, name: str, class_path: str) -> Loading:
     """
     file = json.dumps(name, ensure_ascii=False)
     if form in ("onnx", "int8"):
-        session = f"session = onnxruntime.InferenceSession({file}, providers=['CPUExecutionProvider'])"
+        session = f'session = onnxruntime.InferenceSession({file}, providers=["CPUExecutionProvider"])'
         run = "(outputs,) = session.run(None, {session.get_inputs()[0].name: images})"
         return Loading((), ("import onnxruntime", session, run))
     if form == "torch_export":

@@ -1,6 +1,11 @@
-"""Properties of this machine that decide how much a process uses."""
+"""Properties of this machine: how much a process can use, and what measurements depend on."""
 
 import os
+import platform
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
@@ -33,3 +38,47 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
         if path.is_file() and (limit := path.read_text().strip()).isdigit():
             found.append(int(limit))
     return min(found, default=None)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine on which something was measured.
+
+    Args:
+        cpu: Model name of the processor, or its architecture where the system does not tell.
+        cores: Cores that the process may use.
+        system: Operating system, with its release.
+        gpu: Model name of the GPU that was used; empty if none was.
+        versions: Versions by package, and that of Python.
+    """
+
+    cpu: str
+    cores: int
+    system: str
+    gpu: str
+    versions: Mapping[str, str]
+
+
+def this_machine(packages: Iterable[str], gpu: str = "") -> Machine:
+    """Describe this machine.
+
+    Args:
+        packages: Packages whose versions are recorded; those that are not installed are left out.
+        gpu: Model name of the GPU that is used; empty for none.
+    """
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return Machine(cpu_name(), cores(), f"{platform.system()} {platform.release()}", gpu, versions)
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the model name of the processor, or its architecture where the system does not tell.
+
+    Args:
+        cpuinfo: Linux's file; it has no model name on ARM.
+    """
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == "model name")
+    return next(filter(None, names), "") or platform.processor() or platform.machine()

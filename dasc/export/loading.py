@@ -1,0 +1,48 @@
+"""Lines of code that load an exported file."""
+
+import json
+from typing import NamedTuple
+
+from dasc.checkpoint import TRUSTED
+
+_LOADERS = {
+    "safetensors": "dasc.export.safetensors_file.load_safetensors",
+    "sparse": "dasc.export.load_sparse",
+    "state_dict": "dasc.export.state_dict_file.load_state_dict_file",
+}
+"""Import path of the function that rebuilds the network, by format."""
+
+
+class Loading(NamedTuple):
+    """Lines that map `images` to `outputs`, as (PyTorch) tensors and (ONNX Runtime) NumPy arrays."""
+
+    pytorch: tuple[str, ...]
+    """Empty where PyTorch cannot load the file."""
+    onnxruntime: tuple[str, ...]
+    """Empty where ONNX Runtime cannot load the file."""
+
+
+def loading_lines(form: str, name: str, class_path: str) -> Loading:
+    """Return three lines that load and run a file, for each runtime that can.
+
+    Args:
+        form: Name of the format, or `int8`.
+        name: Name of the file.
+        class_path: Import path of the network's class.
+
+    Raises:
+        KeyError: The format is unknown.
+    """
+    file = json.dumps(name, ensure_ascii=False)
+    if form in ("onnx", "int8"):
+        session = f'session = onnxruntime.InferenceSession({file}, providers=["CPUExecutionProvider"])'
+        run = "(outputs,) = session.run(None, {session.get_inputs()[0].name: images})"
+        return Loading((), ("import onnxruntime", session, run))
+    if form == "torch_export":
+        load = f"network = torch.export.load({file}).module()"
+        return Loading(("import torch", load, "outputs = network(images)"), ())
+    module, _, function = _LOADERS[form].rpartition(".")
+    package = class_path.partition(".")[0]
+    trust = "" if package in TRUSTED else f", trust=[{json.dumps(package)}]"
+    load = f"network = {function}({file}{trust})"
+    return Loading((f"from {module} import {function}", load, "outputs = network(images)"), ())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from dasc.classes import difference_of_classes
 from dasc.data import checks
@@ -255,6 +256,10 @@ class ImageData(LightningDataModule):
     def predict_dataloader(self) -> Loader:
         """Return the test batches of this process."""
         return self._evaluation("test")
+
+    def unaugmented(self, name: str, indices: Tensor) -> Tensor:
+        """Return the images at `indices` (int64, (N,)) of a part as evaluated images: uint8 (N, 3, *image_size)."""
+        return self._storage.images_at(name, indices)
 
     def _evaluation(self, name: str) -> Loader:
         process = self._process

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from dasc.data.decode import BrokenFilesError, evaluation_margin
 from dasc.data.memory import DEVICE_LIMIT, bytes_of, in_memory
@@ -93,6 +94,16 @@ class Storage:
         if self.resident and isinstance(part, ImageSet):
             part = sets[name] = part.to(device)
         return part
+
+    def images_at(self, name: str, indices: Tensor) -> Tensor:
+        """Return some images of a part, prepared as evaluated images are: uint8 (N, 3, *image_size) on the CPU.
+
+        Args:
+            name: The part; the others of its images are not decoded.
+            indices: Places in it, int64 (N,).
+        """
+        part = self.source.read()[name].subset(indices)
+        return in_memory(part, self.image_size, self._margin, self.source.interpolation).images.cpu()
 
     def loader(self, name: str, order: TrainingOrder | EvaluationOrder, process: Process) -> Loader:
         """Return the batches of a part in an order; those of `train` are cropped at random if the crop is `resize`."""

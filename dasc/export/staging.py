@@ -1,0 +1,77 @@
+"""A folder of new files that appears as a whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dasc.errors import UserError
+
+
+def check_new(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    """Check that files can be written into a folder.
+
+    Args:
+        folder: The folder; it need not exist.
+        names: Names of the files.
+        overwrite: Whether files of these names are replaced.
+
+    Raises:
+        UserError: A file exists, or the folder is none.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"--output must be a folder, got {folder}, which is a file: give another --output")
+    existing = [name for name in names if os.path.lexists(folder / name)]
+    if existing and not overwrite:
+        raise UserError(
+            f"--output must be a folder without {existing[0]}, got {folder}, which has it: give another --output, or "
+            "add --overwrite to replace the files of an earlier export"
+        )
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Yield a folder for new files beside `folder`; they are moved into it at the end, and removed after an error.
+
+    Args:
+        folder: The folder; it is made if it is missing. Files of it that have the name of a new one are replaced.
+
+    Raises:
+        UserError: The files cannot be written.
+    """
+    made: list[Path] = []
+    staging: Path | None = None
+    try:
+        made = _make(folder.parent)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        yield staging
+        folder.mkdir(exist_ok=True)
+        for path in sorted(staging.iterdir()):
+            _flush(path)
+            path.replace(folder / path.name)
+        made = []
+    except OSError as error:
+        raise UserError(
+            f"--output must be a folder with space that can be written to, got {folder} ({error.strerror or error}): "
+            "give another --output, or free some space"
+        ) from None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        for empty in reversed(made):
+            with suppress(OSError):
+                empty.rmdir()
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and those above it, and return the ones that were missing."""
+    missing = [above for above in (folder, *folder.parents) if not above.exists()][::-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

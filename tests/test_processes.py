@@ -35,7 +35,10 @@ def test_the_main_job_reaches_its_accuracy_with_one_process_and_with_two(tmp_pat
 
 @pytest.fixture(scope="module")
 def witnesses(shrinking: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes saw of its batches, and its weights and masks after every epoch; they start as for a user."""
+    """What each of two processes saw of its batches, and its weights and masks after every epoch.
+
+    The training starts its second process as it does for a user.
+    """
     root = tmp_path_factory.mktemp("two")
     done = dasc(
         *("fit", "--config", shrinking, "--trainer.default_root_dir", root, "--trainer.devices", 2),

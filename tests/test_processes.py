@@ -65,8 +65,8 @@ def test_the_masked_weights_are_zero_on_every_process(witnesses: list[dict[str, 
 def test_two_processes_see_different_images_and_draw_different_augmentations(witnesses: list[dict[str, Any]]) -> None:
     one, two = (witness["indices"] for witness in witnesses)
     for epoch in range(6):
-        assert len(one[epoch]) == len(two[epoch]) == 8 * 64
-        assert len({*one[epoch], *two[epoch]}) == 2 * 8 * 64
+        assert len(one[epoch]) == len(two[epoch]) == 8 * 16
+        assert len({*one[epoch], *two[epoch]}) == 2 * 8 * 16
     one, two = (witness["operations"] for witness in witnesses)
     for epoch in range(6):
         agree = sum(a == b for a, b in zip(one[epoch], two[epoch], strict=True)) / len(one[epoch])

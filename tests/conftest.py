@@ -26,6 +26,9 @@ data:
 trainer: {accelerator: cpu, devices: 1, enable_progress_bar: false}
 """
 
+SMALL = TINY.replace("batch_size: 128", "batch_size: 32, train_size: 256")
+"""The same number of steps, with fewer images in each."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none."""
@@ -46,22 +49,22 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shrinking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, with auxiliary blocks that are dropped where the network is pruned."""
+    """The same on fewer images, with auxiliary blocks that are dropped where the network is pruned."""
     path = tmp_path_factory.mktemp("configs") / "shrinking.yaml"
     path.write_text(
-        TINY.replace("magnitude: 14", "magnitude: 14, auxiliary: 2").replace("[12, 8]", "[12, 8], auxiliary: 1")
+        SMALL.replace("magnitude: 14", "magnitude: 14, auxiliary: 2").replace("[12, 8]", "[12, 8], auxiliary: 1")
     )
     return path
 
 
 @pytest.fixture(scope="session")
 def distilling(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, with a teacher that chooses among views of each image."""
+    """The same on fewer images, with a teacher that chooses among views of each image."""
     folder = tmp_path_factory.mktemp("configs")
     torch.manual_seed(7)
     torch.save(CifarResNet(10, depth=14).state_dict(), folder / "teacher.pt")
     teacher = {"path": str(folder / "teacher.pt"), "network": "CifarResNet", "network_args": {"depth": 14}}
-    config = yaml.safe_load(TINY)
+    config = yaml.safe_load(SMALL)
     config["model"]["class_path"] = "DistilledClassifier"
     config["model"]["init_args"] |= {"teacher": teacher, "selection": {"views": 2}}
     (folder / "distilling.yaml").write_text(yaml.safe_dump(config))

@@ -108,7 +108,8 @@ def test_a_start_with_other_blocks_is_refused(
 def test_the_scheme_of_fig_6_ends_in_the_plain_network(name: str) -> None:
     overlays = (f"network/{name}", "data/digits", "scale/smoke")
     files = [word for overlay in overlays for word in ("--config", str(CONFIGS / f"{overlay}.yaml"))]
-    main(["fit", "--config", str(CONFIGS / "paper/fig6_inheriting.yaml"), *files, *QUICK])
+    short = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--data.eval_batch_size=64")
+    main(["fit", "--config", str(CONFIGS / "paper/fig6_inheriting.yaml"), *files, *QUICK, *short])
     loaded = load_network("lightning_logs/version_0/checkpoints/last.ckpt").network
     before = load_network("lightning_logs/version_0/checkpoints/stage-1.ckpt").network
     assert auxiliary_blocks(before) == (10 if name == "resnet20" else 3)

@@ -33,11 +33,13 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
 QUICK = {
     "epochs_scale": 0.001,
     "data.init_args.batch_size": 16,
+    "data.init_args.eval_batch_size": 64,
     "trainer.accelerator": "cpu",
     "trainer.check_val_every_n_epoch": 1,
     "trainer.devices": 1,
     "trainer.enable_progress_bar": False,
     "trainer.limit_train_batches": 2,
+    "trainer.limit_val_batches": 1,
     "trainer.precision": "32-true",
 }
 ROOTS = ("data.init_args.root", "trainer.default_root_dir")

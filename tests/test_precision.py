@@ -23,6 +23,7 @@ DTYPES = {
 @pytest.mark.parametrize("precision", DTYPES)
 def test_a_run_in_every_precision_prunes_and_scores(precision: str, distilling: Path, tmp_path: Path) -> None:
     args = [f"--trainer.precision={precision}", "--epochs_scale=0.5", "--trainer.limit_train_batches=2"]
+    args += ["--data.eval_batch_size=64", "--trainer.limit_val_batches=1"]
     fitted = run(["fit", "--config", str(distilling), *args, "--model.recalibrate=1"])
     assert {p.dtype for p in fitted.model.network.parameters()} == {DTYPES[precision]}
     folder = tmp_path / "lightning_logs" / "version_0"

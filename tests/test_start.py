@@ -51,6 +51,13 @@ def test_python_m_dasc_is_the_command() -> None:
     assert done.stderr.startswith("dasc: unknown command 'fitt': did you mean fit or test? Commands are fit, ")
 
 
+def test_a_command_ends_without_a_search_for_garbage() -> None:
+    program = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0)); "
+    program += "from dasc.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True"
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_entry_is_a_command_of_its_own_module(name: str) -> None:
     entry = COMMANDS[name]

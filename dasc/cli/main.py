@@ -3,6 +3,8 @@
 No library is imported here: `dasc --help` and a wrong command are answered at once.
 """
 
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: The words after `dasc`; None takes those of the process.
     """
     hide_warnings()
+    if args is None:  # the process ends with this command: without a search for garbage, seconds earlier
+        atexit.register(gc.freeze)
     words, debug = without_debug(sys.argv[1:] if args is None else args)
     try:
         run(args)

@@ -34,6 +34,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
 
 QUICK = {
     "data.batch_size": 16,
+    "data.eval_batch_size": 64,
     "data.image_size": 16,
     "data.train_size": "null",
     "epochs_scale": 0.001,
@@ -41,6 +42,7 @@ QUICK = {
     "trainer.check_val_every_n_epoch": 1,
     "trainer.devices": 1,
     "trainer.limit_train_batches": 2,
+    "trainer.limit_val_batches": 1,
     "trainer.precision": "32-true",
 }
 LARGE = {"data.image_size": 32, "data.on_device": "false", "data.num_workers": 0}

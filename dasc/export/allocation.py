@@ -83,7 +83,8 @@ def _bytes_of_results(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any])
     if any(argument.name == "device" for argument in func._schema.arguments):
         meta_kwargs["device"] = torch.device("meta")
         meta_kwargs.pop("pin_memory", None)
-    meta_kwargs.pop("generator", None)
+    if "generator" in meta_kwargs:
+        meta_kwargs["generator"] = None
     try:
         results = func(*meta_args, **meta_kwargs)
     except (RuntimeError, TypeError):  # NotImplementedError is a RuntimeError; the operation itself says what is wrong

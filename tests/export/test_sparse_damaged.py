@@ -201,6 +201,16 @@ def test_set_unused_bits_are_refused() -> None:
         assert text in load(join(header, bytes(changed)))
 
 
+def test_data_that_are_larger_than_the_dense_tensors_are_refused() -> None:
+    header = {
+        "__metadata__": split(content())[0]["__metadata__"]
+        | {"sparse": '{"version":1,"tensors":{"x":{"dtype":"F32","shape":[8]}}}'},
+        "x.bitmask": {"dtype": "U8", "shape": [1], "data_offsets": [32, 33]},
+        "x.values": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]},
+    }
+    assert "its data must have at most 32 bytes, as the dense tensors, got 33" in load(join(header, bytes(33)))
+
+
 def test_a_bool_must_be_zero_or_one() -> None:
     header = {
         "__metadata__": split(content())[0]["__metadata__"] | {"sparse": '{"version":1,"tensors":{}}'},
@@ -226,6 +236,16 @@ def streamed() -> bytes:
     return compressor.compress(content()) + compressor.flush()
 
 
+def with_window(size: int) -> bytes:
+    """Return a file whose zstd frame has a window instead of a single segment; the frame header is as in RFC 8878."""
+    raw = frame(content(), write_content_size=True)
+    size_flag = raw[4] >> 6
+    width = {1: 2, 2: 4, 3: 8}[size_flag]
+    assert raw[4] & 0x20  # a single segment
+    exponent = size.bit_length() - 1 - 10
+    return raw[:4] + bytes([raw[4] & ~0x20, exponent << 3]) + raw[5 : 5 + width] + raw[5 + width :]
+
+
 ZSTD: dict[str, tuple[Callable[[], bytes], str]] = {
     "only the magic": (lambda: content(True)[:4], "is damaged"),
     "truncated": (lambda: content(True)[:-1], "is damaged"),
@@ -236,6 +256,7 @@ ZSTD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a flipped bit of the checksum": (lambda: changed(content(True), -1), "is damaged"),
     "no size": (streamed, "its decompressed size must be known"),
     "zeros": (lambda: frame(bytes(10**8)), "at most 1000 times that of the file"),
+    "a large window": (lambda: with_window(2**23), "its zstd window has 8388608 bytes, more than the content"),
     "something else": (lambda: frame(os.urandom(10**4)), "more than the file"),
     "more than the header says": (lambda: frame(content() + bytes(10**6)), "bytes, got"),
     "less than the header says": (lambda: frame(content()[:-9]), "bytes, got"),

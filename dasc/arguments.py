@@ -2,9 +2,11 @@
 
 import argparse
 import re
+from argparse import SUPPRESS
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from dasc.errors import UserError
+from dasc.errors import UserError, unknown_name
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -25,6 +27,56 @@ class ArgumentParser(argparse.ArgumentParser):
         message = re.sub(r"^argument (\S+): (?=must be)", r"\1 ", message)
         raise UserError(f"{message}: see {self.prog} --help")
 
+    def parse_all(self, words: Sequence[str], name: str, hint: str) -> argparse.Namespace:
+        """Parse words that must all be options and their values.
+
+        Args:
+            words: The words.
+            name: The command, for errors.
+            hint: How a word without an option is written, such as `write --images {word}`.
+
+        Raises:
+            UserError: One is not.
+        """
+        given, rest = self.parse_known_args(words)
+        for word in rest:
+            if not word.startswith("-"):
+                raise UserError(f"'{word}' must follow an option: {hint.format(word=word)}")
+            known = [option for action in self._actions for option in action.option_strings if action.help != SUPPRESS]
+            long = [option for option in known if option.startswith("--")]
+            raise UserError(unknown_name(f"option of {name}", word.partition("=")[0], long))
+        return given
+
 
 def _choice(found: re.Match[str]) -> str:
     return f"{found[1]} must be one of {found[3].replace(chr(39), '')}, got {found[2]}"
+
+
+def number_from_one(text: str) -> int:
+    """Return the integer >= 1 in the text of an option.
+
+    Raises:
+        ArgumentTypeError: It is another text.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer >= 1, got {text}")
+    return int(text)
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser, accepted: str) -> None:
+    """Add the options of a command that takes a checkpoint alone: `--ckpt_path`, `--root` and `--trust`.
+
+    Args:
+        parser: The parser.
+        accepted: What `--ckpt_path` may be.
+    """
+    parser.add_argument("--ckpt_path", metavar="PATH", help=accepted)
+    parser.add_argument(
+        *("--root", "--trainer.default_root_dir"),
+        dest="root",
+        metavar="DIR",
+        default=".",
+        help="for best and last: the folder that contains lightning_logs/ (the current one)",
+    )
+    trust = "a module whose network class may be imported"
+    parser.add_argument("--trust", action="append", default=[], metavar="MODULE", help=trust)

@@ -31,6 +31,12 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(folders, key=lambda path: int(path.name.removeprefix("version_")), reverse=True)
 
 
+def folder_of(checkpoint: Path) -> Path | None:
+    """Return the run folder of a checkpoint in its checkpoints/; None for one elsewhere."""
+    folder = Path(os.path.abspath(checkpoint)).parent
+    return checkpoint.parent.parent if folder.name == CHECKPOINTS and folder.parent.parent.name == LOGS else None
+
+
 def check_writable(root: Path) -> None:
     """Check that folders can be made in a folder, which may be missing itself; nothing is left there.
 

@@ -65,9 +65,7 @@ class Scores:
 
 def results_file(checkpoint: Path, root: Path) -> Path:
     """Return the file of the test results: in the run folder of the checkpoint, or else in `root`."""
-    folder = Path(os.path.abspath(checkpoint)).parent
-    in_run = folder.name == runs.CHECKPOINTS and folder.parent.parent.name == runs.LOGS
-    return (checkpoint.parent.parent if in_run else root) / FILE
+    return (runs.folder_of(checkpoint) or root) / FILE
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

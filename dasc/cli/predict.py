@@ -2,16 +2,16 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dasc.arguments import ArgumentParser
+from dasc.arguments import ArgumentParser, add_checkpoint_options, number_from_one
+from dasc.cli.interrupts import exits_on_signals
 from dasc.cli.registry import COMMANDS
-from dasc.errors import UserError, unknown_name
+from dasc.errors import UserError
 from dasc.machine import cores
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ NAME = "predict"
 
 _OF_CONFIG_FORM = ("--config", "-c", "--print_config", "--model", "--data", "--stages", "--help", "-h")
 """Options of `dasc predict --config`, which predicts the test images of a config."""
-
-OPTIONS = ("--images", "--ckpt_path", "--output", "--root", "--device", "--batch_size", "--num_workers", "--trust")
-"""Options of `make_parser`, for the error about an unknown one."""
 
 NAMED = 3
 """Paths at most that a message about several files names."""
@@ -62,7 +59,7 @@ def is_on_files(words: Sequence[str]) -> bool:
     )
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> ArgumentParser:
     """Return the parser of the options."""
     parser = ArgumentParser(
         prog="dasc predict --images",
@@ -73,20 +70,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--images", nargs="*", default=[], metavar="PATH", help="image files, and folders with their subfolders")
-    add("--ckpt_path", metavar="PATH", help=CKPT_PATH)
+    add_checkpoint_options(parser, CKPT_PATH)
     add("--output", metavar="FILE", default="predictions.csv", help="the new CSV file (predictions.csv)")
-    add(
-        *("--root", "--trainer.default_root_dir"),
-        dest="root",
-        metavar="DIR",
-        default=".",
-        help="for best and last: the folder that contains lightning_logs/ (the current one)",
-    )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: cuda if it can be used, else cpu)")
-    add("--batch_size", type=_count, default=64, metavar="N", help="images of one forward pass (64)")
+    add("--batch_size", type=number_from_one, default=64, metavar="N", help="images of one forward pass (64)")
     threads = min(16, cores())
-    add("--num_workers", type=_count, default=threads, metavar="N", help=f"threads that decode images ({threads})")
-    add("--trust", action="append", default=[], metavar="MODULE", help="a module whose network class may be imported")
+    add(
+        "--num_workers",
+        type=number_from_one,
+        default=threads,
+        metavar="N",
+        help=f"threads that decode images ({threads})",
+    )
     add("--config", "-c", help=argparse.SUPPRESS)
     return parser
 
@@ -115,25 +110,15 @@ def run_on_files(words: Sequence[str]) -> None:
         UserError: An option is wrong, and why.
     """
     given = _parse(words)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with exits_on_signals("dasc predict: interrupted, no predictions are written"):
         unreadable = _predict(given)
-    except KeyboardInterrupt:
-        print("dasc predict: interrupted, no predictions are written", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if unreadable:
         print(f"dasc predict: {unreadable}", file=sys.stderr)
         sys.exit(1)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    given, rest = make_parser().parse_known_args(words)
-    for word in rest:
-        if not word.startswith("-"):
-            raise UserError(f"'{word}' must follow an option: write --images {word}")
-        raise UserError(unknown_name("option of dasc predict --images", word.partition("=")[0], OPTIONS))
+    given = make_parser().parse_all(words, "dasc predict --images", "write --images {word}")
     if given.config is not None:
         raise UserError(
             "--config cannot be given with --images, which uses the network and the data settings of the checkpoint: "
@@ -147,12 +132,6 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             "run's"
         )
     return given
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer >= 1, got {text}")
-    return int(text)
 
 
 def _predict(given: argparse.Namespace) -> str:

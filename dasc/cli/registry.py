@@ -35,6 +35,7 @@ COMMANDS = {
     "predict": Entry(
         "dasc.cli.predict:run", "Predict image files, or the test images of a config.", "dasc.cli.score:PREDICT"
     ),
+    "export": Entry("dasc.cli.export:run", "Write a checkpoint as ONNX, int8, sparse or other files."),
     "plan": Entry("dasc.cli.plan:COMMAND", "Print what fit would do, without training."),
     "teacher-report": Entry("dasc.cli.teacher_report:COMMAND", "Compare teachers on the test images."),
     "study": Entry("dasc.cli.study:run", "Many runs from one file, their table and their figures."),

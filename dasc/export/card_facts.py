@@ -247,5 +247,5 @@ def make_card(
         gain=gain,
         machine=machine,
         limits=tuple(limits_of(training, results, kept, len(classes))),
-        metadata=model.metadata.to_strings(),
+        metadata=model.metadata.without_graph().to_strings(),
     )

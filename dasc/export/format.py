@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,6 +35,12 @@ class Model:
     network: nn.Module
     metadata: Metadata
 
+    def module(self) -> nn.Module:
+        """Return the network as a graph is written: with `metadata.preprocess`, as a `Preprocessed` in eval mode."""
+        if self.metadata.preprocess:
+            return Preprocessed(self.network, self.metadata.input_format).eval()
+        return self.network
+
 
 class Format(ABC):
     """A format: writes a model into a file, and runs such a file.
@@ -58,17 +64,12 @@ class Format(ABC):
         self.trust = tuple(trust)
 
     def reference(self, model: Model) -> nn.Module:
-        """Return the module that a written file must agree with, in eval mode.
-
-        It is the network, or `Preprocessed` where `metadata.preprocess` is set and the format has a graph.
-        """
-        if self.metadata_of(model).preprocess:
-            return Preprocessed(model.network, model.metadata.input_format).eval()
-        return model.network
+        """Return the module that a written file must agree with: `model.module()`, or the network without a graph."""
+        return model.module() if self.has_graph else model.network
 
     def metadata_of(self, model: Model) -> Metadata:
         """Return the metadata that a written file has: a format without a graph ignores `preprocess`."""
-        return model.metadata if self.has_graph else replace(model.metadata, preprocess=False)
+        return model.metadata if self.has_graph else model.metadata.without_graph()
 
     @abstractmethod
     def write(self, model: Model, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dasc.errors import UserError
@@ -33,6 +33,10 @@ class Metadata:
     classes: tuple[str, ...]
     input_format: InputFormat
     preprocess: bool = False
+
+    def without_graph(self) -> "Metadata":
+        """Return the metadata of a file that has the weights only, so that normalisation and softmax are outside."""
+        return replace(self, preprocess=False)
 
     def to_strings(self) -> dict[str, str]:
         """Return the metadata as strings: JSON texts by the keys `dasc`, `network`, `classes`, `mean`, ..."""

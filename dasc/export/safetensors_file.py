@@ -21,9 +21,9 @@ class SafetensorsFormat(Format):
 
     def write(self, model: Model, path: Path) -> None:
         """Write a model into a new file."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        save_file(contiguous_state(model.network), path, metadata=self.metadata_of(model).to_strings())
+        path.write_bytes(save(contiguous_state(model.network), metadata=self.metadata_of(model).to_strings()))
 
     def read_metadata(self, path: Path) -> Mapping[str, str]:
         """Return the metadata in a file; see `Format.read_metadata`."""

@@ -1,5 +1,6 @@
 """A folder of new files that appears as a whole or not at all."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -32,11 +33,12 @@ def check_new(folder: Path, names: Iterable[str], overwrite: bool) -> None:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
     """Yield a folder for new files beside `folder`; they are moved into it at the end, and removed after an error.
 
     Args:
-        folder: The folder; it is made if it is missing. Files of it that have the name of a new one are replaced.
+        folder: The folder; it is made if it is missing, unless there are no new files.
+        names: Names of files of it that the new files replace; those without a new file are removed.
 
     Raises:
         UserError: The files cannot be written.
@@ -47,12 +49,10 @@ def staged(folder: Path) -> Iterator[Path]:
         made = _make(folder.parent)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         yield staging
-        folder.mkdir(exist_ok=True)
-        for path in sorted(staging.iterdir()):
-            _flush(path)
-            path.replace(folder / path.name)
-        made = []
+        _move(staging, folder, names)
     except OSError as error:
+        if staging is not None and not _is_about(error, staging, folder):
+            raise  # such as an image that cannot be read
         raise UserError(
             f"--output must be a folder with space that can be written to, got {folder} ({error.strerror or error}): "
             "give another --output, or free some space"
@@ -63,6 +63,28 @@ def staged(folder: Path) -> Iterator[Path]:
         for empty in reversed(made):
             with suppress(OSError):
                 empty.rmdir()
+
+
+def _is_about(error: OSError, *folders: Path) -> bool:
+    """Return whether an error is about space, or about a file in one of the folders."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes | os.PathLike) else None
+    return path is not None and any(path.is_relative_to(folder) for folder in folders)
+
+
+def _move(staging: Path, folder: Path, names: Iterable[str]) -> None:
+    """Move the files of a folder into another one."""
+    new = sorted(staging.iterdir())
+    if not new:
+        return
+    for path in new:
+        _flush(path)
+    folder.mkdir(exist_ok=True)
+    for path in new:
+        path.replace(folder / path.name)
+    for name in set(names) - {path.name for path in new}:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _make(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from dasc.checkpoint import load_network
@@ -14,8 +13,9 @@ from dasc.data import ImageData
 from dasc.data.recorded import recorded_data
 from dasc.errors import UserError
 from dasc.export.format import Model
+from dasc.export.int8 import calibration_indices
 from dasc.export.metadata import Metadata
-from dasc.networks import auxiliary_blocks, build_network, set_auxiliary_blocks
+from dasc.networks import auxiliary_blocks, build_network, count, prunable_weights, set_auxiliary_blocks
 from dasc.prediction import InputFormat
 from dasc.stages.structure import structure_of
 
@@ -65,6 +65,15 @@ class Subject:
         return build_network(dict(self.recorded["network"])).eval()
 
     @property
+    def title(self) -> str:
+        """Class of the network, its parameters and zeros, for the user."""
+        sizes = count(self.network, InputFormat.of_checkpoint(self.recorded).image_size)
+        weights = sum(weight.numel() for weight in prunable_weights(self.network).values())
+        zeros = sizes.parameters - sizes.nonzero_parameters
+        name = type(self.network).__name__
+        return f"{name}, {sizes.parameters:,} parameters, {zeros / max(weights, 1):.1%} of its weights are zero"
+
+    @property
     def blocks(self) -> int:
         """Number of auxiliary blocks in the checkpoint, which are left out."""
         return auxiliary_blocks(self.whole)
@@ -77,8 +86,8 @@ class Subject:
     def calibration(self, batch_size: int = 64) -> list[Tensor]:
         """Return unaugmented training images, drawn with seed 0, as uint8 batches (B, 3, H, W)."""
         count = len(self.data.source.training().targets)
-        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
-        return list(self.data.unaugmented("train", chosen.sort().values).split(batch_size))
+        chosen = calibration_indices(count, CALIBRATION_IMAGES)
+        return list(self.data.unaugmented("train", chosen).split(batch_size))
 
 
 def load_subject(path: Path, data_root: str | None, trust: Iterable[str] = (), allow_training: bool = False) -> Subject:

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pkgutil import resolve_name
 
-from dasc.errors import UserError, unknown_name
+from dasc.errors import UserError
 from dasc.export.format import Format
 
 FORMATS = {
@@ -27,7 +27,7 @@ def format_class(name: str, needed_by: str = "") -> type[Format]:
         UserError: There is no such format, or a package that it needs is not installed.
     """
     if name not in FORMATS:
-        raise UserError(unknown_name("format", name, FORMATS))
+        raise UserError(f"unknown format '{name}': known are {', '.join(FORMATS)}")
     kind: type[Format] = resolve_name(FORMATS[name])
     check_packages(needed_by or f"--format {name}", kind.packages)
     return kind

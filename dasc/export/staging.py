@@ -20,7 +20,7 @@ def check_new(folder: Path, names: Iterable[str], overwrite: bool) -> None:
         overwrite: Whether files of these names are replaced.
 
     Raises:
-        UserError: A file exists, or the folder is none.
+        UserError: A file exists, or the folder cannot be written to.
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"--output must be a folder, got {folder}, which is a file: give another --output")
@@ -30,6 +30,12 @@ def check_new(folder: Path, names: Iterable[str], overwrite: bool) -> None:
             f"--output must be a folder without {existing[0]}, got {folder}, which has it: give another --output, or "
             "add --overwrite to replace the files of an earlier export"
         )
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dasc-", dir=above):
+            pass
+    except OSError as error:
+        raise UserError(_unwritable(folder, error)) from None
 
 
 @contextmanager
@@ -53,16 +59,20 @@ def staged(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
     except OSError as error:
         if staging is not None and not _is_about(error, staging, folder):
             raise  # such as an image that cannot be read
-        raise UserError(
-            f"--output must be a folder with space that can be written to, got {folder} ({error.strerror or error}): "
-            "give another --output, or free some space"
-        ) from None
+        raise UserError(_unwritable(folder, error)) from None
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
         for empty in reversed(made):
             with suppress(OSError):
                 empty.rmdir()
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return (
+        f"--output must be a folder with space that can be written to, got {folder} ({error.strerror or error}): "
+        "give another --output, or free some space"
+    )
 
 
 def _is_about(error: OSError, *folders: Path) -> bool:

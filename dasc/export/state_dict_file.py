@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -25,8 +26,9 @@ class StateDictFormat(Format):
 
     def write(self, model: Model, path: Path) -> None:
         """Write a model into a new file."""
-        with path.open("wb") as file:  # without a path, the archive does not contain its name
-            torch.save(contiguous_state(model.network), file)
+        buffer = BytesIO()  # with a path, torch.save writes its name into the archive
+        torch.save(contiguous_state(model.network), buffer)
+        path.write_bytes(buffer.getbuffer())
 
     def read_metadata(self, path: Path) -> Mapping[str, str]:
         """Return the metadata in the model card in the folder of a file; see `Format.read_metadata`.

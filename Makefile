@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-distill test test-all story wheel bench-gpu bench-start lint format clean
+.PHONY: help demo demo-distill demo-deploy test test-all story wheel bench-gpu bench-start lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -15,6 +15,11 @@ demo: .venv/installed ## Train, prune and fine-tune ResNet20 on the digits (unde
 demo-distill: .venv/installed ## Train a teacher on the digits, and a student whose teacher picks its augmentations
 	$(BIN)/dasc fit --config configs/teacher.yaml
 	$(BIN)/dasc fit --config configs/distill.yaml
+
+demo-deploy: .venv/installed-export ## Train the demo, export it to ONNX and int8, and run both files on the test images
+	$(BIN)/dasc fit --config configs/prune_decay.yaml
+	$(BIN)/dasc export --ckpt_path best --format onnx,sparse --int8 --output lightning_logs/demo --overwrite
+	$(BIN)/python examples/run_onnx.py lightning_logs/demo/model.onnx lightning_logs/demo/model.int8.onnx
 
 test: .venv/installed-dev ## Run the tests but for the slow ones
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal -m 'not slow'
@@ -55,6 +60,10 @@ clean: ## Remove the environment and all caches; runs in lightning_logs/ stay
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
+.venv/installed-export: .venv/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[export]'
+	@touch $@ .venv/installed
+
 .venv/installed-dev: .venv/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	@touch $@ .venv/installed
+	@touch $@ .venv/installed .venv/installed-export

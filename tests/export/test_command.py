@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from dasc.checkpoint import load_network
 from dasc.cli import main
+from dasc.cli.export import make_parser
 from dasc.data import ImageData
 from dasc.export import int8 as int8_module
 from dasc.export.formats import FORMATS, format_class
@@ -304,3 +307,33 @@ def test_all_formats_of_other_runs_agree(name: str, tmp_path: Path, capsys: pyte
     bound = 1e-4 * max(1.0, expected.abs().max().item())
     for form in FORMATS:
         torch.testing.assert_close(outputs_of(Path("plain"), form, images), expected, atol=bound, rtol=0)
+
+
+@pytest.mark.slow
+def test_the_example_counts_right_test_images(pruned: Path, everything: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "run_onnx.py"
+    preprocessed = Path("preprocessed")
+    export("--ckpt_path", pruned / LAST, "--preprocess", *FAST, "--output", preprocessed)
+    files = [str(folder / "model.onnx") for folder in (everything, preprocessed)]
+    done = subprocess.run([sys.executable, str(script), *files], capture_output=True, text=True, check=True)
+    data = ImageData(dataset="digits")
+    data.setup("test")
+    network = plain_network(pruned / LAST, lambda: CifarResNet(10, depth=8))
+    right = count = 0
+    for batch in data.test_dataloader():
+        with torch.no_grad():
+            right += int((network(data.pipeline.normalise(batch.images)).argmax(1) == batch.targets).sum())
+        count += len(batch.targets)
+    assert done.stdout.count(f": {right} of {count} test images are right ({100 * right / count:.2f} %)") == 2
+
+
+def test_the_demo_of_the_makefile_is_this_example() -> None:
+    """The options of `make demo-deploy` exist, and its files are those that the export writes."""
+    lines = [line.strip() for line in (Path(__file__).parents[2] / "Makefile").read_text().splitlines()]
+    (words,) = [line.split()[2:] for line in lines if line.startswith("$(BIN)/dasc export ")]
+    given = make_parser().parse_all(words, "dasc export", "")
+    (files,) = [line.split()[2:] for line in lines if line.startswith("$(BIN)/python examples/run_onnx.py ")]
+    assert {Path(file).parent for file in files} == {Path(given.output)}
+    assert {Path(file).name for file in files} == {"model.onnx", "model.int8.onnx"}
+    assert given.int8
+    assert "onnx" in given.format.split(",")

@@ -25,6 +25,8 @@ QUESTIONS = {
     "dasc fit --trainer.callbacks Early": ("EarlyStopping",),
     "dasc fit --trainer.callbacks.help Early": ("EarlyStopping",),
     "dasc predict --ckpt_path b": ("best",),
+    "dasc export --data": ("--data.root",),
+    "dasc export --format sa": ("safetensors",),
     "dasc study re": ("report",),
     "dasc study run x.yaml --run": ("--runner",),
     "dasc completion z": ("zsh",),

@@ -14,10 +14,11 @@ from torch import nn, optim
 import dasc.networks
 from dasc import __version__, pruning
 from dasc.arguments import ArgumentParser
-from dasc.cli import configs, predict
+from dasc.cli import configs, export, predict
 from dasc.cli.command import Command
 from dasc.cli.registry import COMMANDS
 from dasc.data import DATASETS, ImageData
+from dasc.export.formats import FORMATS
 from dasc.help_format import Formatter, shown_names
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.parser import Parser
@@ -40,6 +41,7 @@ CLASSES: dict[str, tuple[type, ...]] = {
 
 WORDS = {
     "--ckpt_path": ("best", "last"),
+    "--format": tuple(FORMATS),
     "--data.dataset": (*DATASETS, "folder"),
     "--trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
     "--trainer.precision": ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
@@ -113,6 +115,7 @@ def script(shell: str) -> str:
             words[name] = [*found, *command.flags]
             choices |= found
     words["predict"] = [*words["predict"], *_printed_options(predict.make_parser(), [])]
+    words["export"] = _printed_options(export.make_parser(), [])
     words["study"] = _printed_options(study.parser(), *([name] for name in study.COMMANDS))
     words["configs"] = _printed_options(configs.make_parser(), [])
     choices |= {"study": tuple(study.COMMANDS), "completion": SHELLS, **WORDS}
@@ -170,7 +173,7 @@ def _printed_options(parser: argparse.ArgumentParser, *commands: Sequence[str]) 
     for words in commands:
         with redirect_stdout(text), suppress(SystemExit):
             parser.parse_args([*words, "--help"])
-    return sorted(set(re.findall(r"^  (?:-\w, )?(--\w+)", text.getvalue(), re.MULTILINE)))
+    return sorted(set(re.findall(r"^  (?:-\w, )?(--[\w.]+)", text.getvalue(), re.MULTILINE)))
 
 
 def _cases(words: Mapping[str, Iterable[str]]) -> str:

@@ -35,9 +35,9 @@ COMMANDS = {
     "predict": Entry(
         "dasc.cli.predict:run", "Predict image files, or the test images of a config.", "dasc.cli.score:PREDICT"
     ),
-    "export": Entry("dasc.cli.export:run", "Write a checkpoint as ONNX, int8, sparse or other files."),
     "plan": Entry("dasc.cli.plan:COMMAND", "Print what fit would do, without training."),
     "teacher-report": Entry("dasc.cli.teacher_report:COMMAND", "Compare teachers on the test images."),
+    "export": Entry("dasc.cli.export:run", "Write a checkpoint as ONNX, int8, sparse or other files."),
     "study": Entry("dasc.cli.study:run", "Many runs from one file, their table and their figures."),
     "configs": Entry("dasc.cli.configs:run", "Copy the configs that come with dasc into a folder."),
     "completion": Entry("dasc.cli.completion:run", "Print a script that completes dasc in bash or zsh."),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from dasc.checkpoint import load_network
@@ -14,6 +13,7 @@ from dasc.data import ImageData
 from dasc.data.recorded import recorded_data
 from dasc.errors import UserError
 from dasc.export.format import Model
+from dasc.export.int8 import calibration_indices
 from dasc.export.metadata import Metadata
 from dasc.networks import auxiliary_blocks, build_network, set_auxiliary_blocks
 from dasc.prediction import InputFormat
@@ -77,8 +77,8 @@ class Subject:
     def calibration(self, batch_size: int = 64) -> list[Tensor]:
         """Return unaugmented training images, drawn with seed 0, as uint8 batches (B, 3, H, W)."""
         count = len(self.data.source.training().targets)
-        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
-        return list(self.data.unaugmented("train", chosen.sort().values).split(batch_size))
+        chosen = calibration_indices(count, CALIBRATION_IMAGES)
+        return list(self.data.unaugmented("train", chosen).split(batch_size))
 
 
 def load_subject(path: Path, data_root: str | None, trust: Iterable[str] = (), allow_training: bool = False) -> Subject:

@@ -247,17 +247,17 @@ def test_a_network_with_values_that_are_not_finite_is_an_error(
 
 
 def test_the_calibration_sample_has_distinct_images_and_depends_on_the_seed() -> None:
-    sample = calibration_indices(5000)
+    sample = calibration_indices(5000, 512)
     assert len(set(sample.tolist())) == 512
     assert sample.tolist() == sorted(sample.tolist())
     assert 0 <= sample[0] < 100
     assert 4900 <= sample[-1] < 5000
-    assert torch.equal(sample, calibration_indices(5000, seed=0))
-    assert not torch.equal(sample, calibration_indices(5000, seed=1))
+    assert torch.equal(sample, calibration_indices(5000, 512, seed=0))
+    assert not torch.equal(sample, calibration_indices(5000, 512, seed=1))
 
 
 def test_the_calibration_sample_is_all_images_of_a_small_set() -> None:
-    assert calibration_indices(7).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert calibration_indices(7, 512).tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(("correct", "is_kept"), [(980, True), (970, True), (969, False), (999, True)])

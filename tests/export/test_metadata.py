@@ -47,9 +47,7 @@ def test_wrong_metadata_are_refused_by_name(name: str, value: Any, metadata: Met
 
 
 def test_metadata_of_another_version_or_without_a_key_are_refused(metadata: Metadata) -> None:
-    with pytest.raises(
-        UserError, match=r"^the metadata of file must have the version 1, got 2: use"
-    ):
+    with pytest.raises(UserError, match=r"^the metadata of file must have the version 1, got 2: use"):
         Metadata.from_strings(metadata.to_strings() | {"dasc": '"2"'}, "file")
     strings = metadata.to_strings()
     del strings["mean"], strings["std"]

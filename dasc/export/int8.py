@@ -64,7 +64,7 @@ class Int8Check:
         )
         if self.is_kept:
             return sentence
-        return f"{sentence}; not kept: it loses more than the {self.max_drop:g} points of --max_drop"
+        return f"{sentence}; not kept: it loses more than --max_drop {self.max_drop:g}"
 
 
 def check_max_drop(max_drop: float) -> None:

@@ -99,7 +99,7 @@ def _build(metadata: Metadata, source: object, limit: int) -> nn.Module:
         if torch.get_default_device().type == "meta":
             raise
         raise UserError(_not_built(metadata, source, error)) from None
-    except Exception as error:  # whatever a constructor makes of wrong arguments
+    except Exception as error:  # a constructor with wrong arguments raises any error
         raise UserError(_not_built(metadata, source, error)) from None
     return network
 

@@ -274,7 +274,7 @@ def test_a_drop_that_is_allowed_exactly_is_not_lost_to_rounding() -> None:
 def test_the_decision_has_both_accuracies_with_their_intervals() -> None:
     assert Int8Check(970, 940, 1000, max_drop=1).sentence("net.int8.onnx") == (
         "net.int8.onnx: accuracy 94.00 % (92.4 to 95.3 %), 3.00 points below the 97.00 % (95.7 to 97.9 %) in float32 "
-        "(95 % intervals, 1,000 images); not kept: it loses more than the 1 points of --max_drop"
+        "(95 % intervals, 1,000 images); not kept: it loses more than --max_drop 1"
     )
     assert Int8Check(970, 971, 1000, max_drop=1).sentence("net.int8.onnx") == (
         "net.int8.onnx: accuracy 97.10 % (95.9 to 98.0 %), 0.10 points above the 97.00 % (95.7 to 97.9 %) in float32 "

@@ -276,6 +276,10 @@ def test_the_decision_has_both_accuracies_with_their_intervals() -> None:
         "net.int8.onnx: accuracy 94.00 % (92.4 to 95.3 %), 3.00 points below the 97.00 % (95.7 to 97.9 %) in float32 "
         "(95 % intervals, 1,000 images); not kept: it loses more than --max_drop 1"
     )
+    assert Int8Check(970, 970, 1000, max_drop=1).sentence("net.int8.onnx") == (
+        "net.int8.onnx: accuracy 97.00 % (95.7 to 97.9 %), equal to the 97.00 % (95.7 to 97.9 %) in float32 "
+        "(95 % intervals, 1,000 images)"
+    )
     assert Int8Check(970, 971, 1000, max_drop=1).sentence("net.int8.onnx") == (
         "net.int8.onnx: accuracy 97.10 % (95.9 to 98.0 %), 0.10 points above the 97.00 % (95.7 to 97.9 %) in float32 "
         "(95 % intervals, 1,000 images)"

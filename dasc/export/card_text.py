@@ -9,7 +9,7 @@ from dasc.export.card import JSON_FILE, Card, FileFacts, InputFacts, MetricFacts
 from dasc.metrics import METRICS
 
 CLASSES = 20
-"""Class names at most that the Markdown shows."""
+"""Largest number of class names in the Markdown."""
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#~&$])")
 
@@ -171,7 +171,7 @@ def _latency(card: Card) -> Iterator[str]:
         for row in card.latencies
     ]
     yield from _table(("file", "runtime", "batch", "threads", "median, ms", "quartiles, ms", "repeats"), rows, left=2)
-    yield from ("", f"On {_escape(card.machine.cpu)}, {card.machine.cores} cores.")
+    yield from ("", f"On {_escape(_processor(card))}.")
     if card.gain:
         yield from ("", f"{_escape(card.gain)}.")
 
@@ -219,7 +219,12 @@ def _training(card: Card) -> Iterator[str]:
     )
 
 
+def _processor(card: Card) -> str:
+    count = card.machine.cores
+    return f"{card.machine.cpu}, {count} core{'' if count == 1 else 's'}"
+
+
 def _machine(card: Card) -> Iterator[str]:
     machine = card.machine
-    facts = {"CPU": f"{machine.cpu}, {machine.cores} cores", "GPU": machine.gpu, "system": machine.system}
+    facts = {"CPU": _processor(card), "GPU": machine.gpu, "system": machine.system}
     return _facts({**facts, "versions": ", ".join(f"{name} {number}" for name, number in machine.versions.items())})

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dasc import checksum
 from dasc.errors import UserError
+from dasc.export.card import JSON_FILE
+from dasc.export.sparse import KEY
 
 SUFFIXES = {
     ".onnx": "onnx",
@@ -27,9 +29,6 @@ _ONNX_TAGS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
 
 _OF_PROGRAMS = {"archive_format", "serialized_exported_program.json"}
 """Entries of the archive of a torch.export program; the second is that of torch before 2.8."""
-
-_SPARSE = "sparse"
-"""Key in the metadata that only sparse files have; `dasc.export.sparse.KEY`."""
 
 _MAX_HEADER = 100_000_000
 """Bytes of the largest header in a safetensors file; the limit of the package safetensors."""
@@ -58,7 +57,7 @@ def identify(path: Path) -> str | None:
 
 def exported_in(folder: Path) -> list[Path]:
     """Return the exported files in a folder with a model card, sorted; empty without a card."""
-    if not (folder / "model_card.json").is_file():
+    if not (folder / JSON_FILE).is_file():
         return []
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith(tuple(SUFFIXES)) and path.is_file())
 
@@ -98,7 +97,7 @@ def _by_pickle(path: Path, by_name: str | None) -> str | None:
     """Tell apart checkpoints and state_dicts; the tensors are left in the file."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # whatever bytes make of the unpickler
+    except Exception:  # torch raises errors of many classes
         return by_name
     if not isinstance(content, dict) or "state_dict" in content:
         return None
@@ -114,4 +113,4 @@ def _by_header(header: bytes, by_name: str | None) -> str | None:
     if not isinstance(names, dict):
         return by_name
     metadata = names.get("__metadata__")
-    return "sparse" if isinstance(metadata, dict) and _SPARSE in metadata else "safetensors"
+    return "sparse" if isinstance(metadata, dict) and KEY in metadata else "safetensors"

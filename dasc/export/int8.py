@@ -64,7 +64,7 @@ class Int8Check:
         )
         if self.is_kept:
             return sentence
-        return f"{sentence}; not kept: it loses more than the {self.max_drop:g} points of --max_drop"
+        return f"{sentence}; not kept: it loses more than --max_drop {self.max_drop:g}"
 
 
 def check_max_drop(max_drop: float) -> None:
@@ -77,7 +77,7 @@ def check_max_drop(max_drop: float) -> None:
         raise UserError(f"--max_drop must be from 0 to 100 percentage points, got {max_drop:g}: use 1 for one point")
 
 
-def calibration_indices(count: int, size: int = 512, seed: int = 0) -> Tensor:
+def calibration_indices(count: int, size: int, seed: int = 0) -> Tensor:
     """Return the indices of the images that calibrate, a sample without replacement.
 
     Args:

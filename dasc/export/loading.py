@@ -6,11 +6,11 @@ from typing import NamedTuple
 from dasc.checkpoint import TRUSTED
 
 _LOADERS = {
-    "safetensors": "dasc.export.safetensors_file.load_safetensors",
-    "sparse": "dasc.export.load_sparse",
-    "state_dict": "dasc.export.state_dict_file.load_state_dict_file",
+    "safetensors": "load_safetensors",
+    "sparse": "load_sparse",
+    "state_dict": "load_state_dict_file",
 }
-"""Import path of the function that rebuilds the network, by format."""
+"""Function of `dasc.export` that rebuilds the network, by format."""
 
 
 class Loading(NamedTuple):
@@ -41,8 +41,8 @@ def loading_lines(form: str, name: str, class_path: str) -> Loading:
     if form == "torch_export":
         load = f"network = torch.export.load({file}).module()"
         return Loading(("import torch", load, "outputs = network(images)"), ())
-    module, _, function = _LOADERS[form].rpartition(".")
+    function = _LOADERS[form]
     package = class_path.partition(".")[0]
     trust = "" if package in TRUSTED else f", trust=[{json.dumps(package)}]"
     load = f"network = {function}({file}{trust})"
-    return Loading((f"from {module} import {function}", load, "outputs = network(images)"), ())
+    return Loading((f"from dasc.export import {function}", load, "outputs = network(images)"), ())

@@ -12,6 +12,9 @@ FORMAT = "1"
 """Version of the metadata that are written."""
 
 _LISTS = ("classes", "image_size", "mean", "std")
+_MAX_SIDE = 16384
+"""Largest height and width of an image that a file may claim; images of this size are allocated to run it."""
+
 _KEYS = ("dasc", "network", "structure", *_LISTS, "interpolation", "margin", "preprocess")
 
 
@@ -100,11 +103,12 @@ def _problem(values: Mapping[str, Any]) -> str:
         and isinstance(network.get("init_args"), dict),
         "structure": isinstance(values["structure"], dict),
         "classes": _is_list(values["classes"], str) and len(values["classes"]) > 0,
-        "image_size": _is_list(values["image_size"], int, 2) and min(values["image_size"]) > 0,
-        "mean": _is_list(values["mean"], (int, float), 3),
-        "std": _is_list(values["std"], (int, float), 3) and min(values["std"]) > 0,
+        "image_size": _is_list(values["image_size"], int, 2)
+        and all(1 <= side <= _MAX_SIDE for side in values["image_size"]),
+        "mean": _is_list(values["mean"], (int, float), 3) and all(-1000 < mean < 1000 for mean in values["mean"]),
+        "std": _is_list(values["std"], (int, float), 3) and all(0 < std < 1000 for std in values["std"]),
         "interpolation": values["interpolation"] in ("bilinear", "bicubic"),
-        "margin": _is_number(values["margin"]) and 0 < values["margin"] < 1000,
+        "margin": _is_number(values["margin"]) and 1 <= values["margin"] < 1000,
         "preprocess": isinstance(values["preprocess"], bool),
     }
     return next((f"{name} is wrong" for name, is_right in tests.items() if not is_right), "")

@@ -73,7 +73,7 @@ class OnnxFormat(Format):
         def run(images: Tensor) -> Tensor:
             if not _fits(images, taken):
                 shape = ", ".join(map(str, taken))
-                raise UserError(f"{path} takes images of the shape [{shape}], got {list(images.shape)}")
+                raise UserError(f"{path} must be run on images of the shape [{shape}], got {list(images.shape)}")
             try:
                 (outputs,) = session.run(None, {INPUT: images.contiguous().numpy()})
             except Exception as error:

@@ -15,7 +15,7 @@ from dasc.export.metadata import Metadata
 from dasc.prediction import CheckpointPredictor, Predictor, find_checkpoint
 
 _LONGEST = 200
-"""Characters at most of an error of a runtime in a message."""
+"""Largest number of characters of a runtime's error in a message."""
 
 
 def find_model(given: str, root: Path) -> tuple[Path, str]:
@@ -97,7 +97,7 @@ class ExportedPredictor(Predictor):
         """
         try:
             return self._outputs(images)
-        except Exception as error:  # whatever a runtime raises
+        except Exception as error:  # runtimes raise errors of many classes
             raise UserError(
                 f"--batch_size must fit {self._path} and the memory of {self._device}, got {len(images)} "
                 f"({self._text(error)}): give a smaller one, such as 1"
@@ -114,15 +114,16 @@ class ExportedPredictor(Predictor):
         height, width = self.input_format.image_size
         try:
             outputs = self._outputs(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-        except Exception as error:  # whatever a runtime raises
+        except Exception as error:  # runtimes raise errors of many classes
             raise UserError(
                 f"{self._path} cannot be run on one image of {height} x {width} pixels, the size in its metadata "
                 f"({self._text(error)}): export it again"
             ) from None
         if outputs.shape != (1, len(self.classes)):
+            got = outputs.shape[1] if outputs.dim() == 2 else f"the shape {list(outputs.shape)}"
             raise UserError(
                 f"{self._path} must have {len(self.classes)} outputs, the number of classes in its metadata, got "
-                f"{outputs.shape[-1]}: export it again"
+                f"{got}: export it again"
             )
 
     def _text(self, error: Exception) -> str:

@@ -10,6 +10,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from dasc.checkpoint import check_trusted
 from dasc.errors import UserError, one_line
+from dasc.export.allocation import AllocationLimit
 from dasc.export.format import CPU, Run
 from dasc.export.metadata import Metadata
 from dasc.networks import build_network
@@ -17,6 +18,13 @@ from dasc.stages.structure import restore_structure
 
 _MODULES_PER_TENSOR = 8
 """Upper bound for the modules of a network by the tensors of its state_dict; ResNets have about 1."""
+
+_BYTES_PER_BYTE = 4
+"""Upper bound for the memory of a network while it is built, by the bytes of its state_dict; some constructors, such as
+those with orthogonal initialisation, need temporary tensors."""
+
+_BUFFERS = 2**20
+"""Bytes of small tensors that a network has beyond its state_dict."""
 
 
 class _TooManyModulesError(Exception):
@@ -26,7 +34,8 @@ class _TooManyModulesError(Exception):
 def rebuild(metadata: Metadata, state: Mapping[str, Tensor], source: object, trust: Iterable[str] = ()) -> nn.Module:
     """Build the network that metadata describe, with the tensors of a file.
 
-    The shapes of the network are compared with those of the tensors before memory is allocated for it.
+    The shapes of the network are compared with those of the tensors before memory is allocated for it. The memory of a
+    network that can be built on the CPU only is bounded.
 
     Args:
         metadata: The description.
@@ -48,7 +57,8 @@ def rebuild(metadata: Metadata, state: Mapping[str, Tensor], source: object, tru
                 _check(_build(metadata, source, limit), state, source)
         except (NotImplementedError, RuntimeError):
             pass  # a constructor that reads values of its tensors works on the CPU only
-        network = _build(metadata, source, limit)
+        with AllocationLimit(_BYTES_PER_BYTE * sum(tensor.nbytes for tensor in state.values()) + _BUFFERS):
+            network = _build(metadata, source, limit)
     _check(network, state, source)
     try:
         network.load_state_dict(dict(state))
@@ -89,7 +99,7 @@ def _build(metadata: Metadata, source: object, limit: int) -> nn.Module:
         if torch.get_default_device().type == "meta":
             raise
         raise UserError(_not_built(metadata, source, error)) from None
-    except Exception as error:  # whatever a constructor makes of wrong arguments
+    except Exception as error:  # a constructor with wrong arguments raises any error
         raise UserError(_not_built(metadata, source, error)) from None
     return network
 

@@ -65,5 +65,5 @@ def _read(path: Path, with_tensors: bool = True) -> tuple[dict[str, str], dict[s
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}
             return file.metadata() or {}, tensors
-    except Exception:  # whatever bytes make of the header
+    except Exception:  # safetensors raises errors of several classes
         raise UserError(f"{path} is no safetensors file, or it is truncated: export it again") from None

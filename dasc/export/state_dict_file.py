@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from dasc.errors import UserError
+from dasc.export.card import JSON_FILE
 from dasc.export.format import CPU, Format, Model, Run
 from dasc.export.metadata import Metadata
 from dasc.export.rebuild import contiguous_state, rebuild, run_of
 from dasc.networks.state_file import read_state_dict
 
-CARD = "model_card.json"
+CARD = JSON_FILE
 """File in the same folder whose key `metadata` has the metadata."""
 
 

@@ -247,17 +247,17 @@ def test_a_network_with_values_that_are_not_finite_is_an_error(
 
 
 def test_the_calibration_sample_has_distinct_images_and_depends_on_the_seed() -> None:
-    sample = calibration_indices(5000)
+    sample = calibration_indices(5000, 512)
     assert len(set(sample.tolist())) == 512
     assert sample.tolist() == sorted(sample.tolist())
     assert 0 <= sample[0] < 100
     assert 4900 <= sample[-1] < 5000
-    assert torch.equal(sample, calibration_indices(5000, seed=0))
-    assert not torch.equal(sample, calibration_indices(5000, seed=1))
+    assert torch.equal(sample, calibration_indices(5000, 512, seed=0))
+    assert not torch.equal(sample, calibration_indices(5000, 512, seed=1))
 
 
 def test_the_calibration_sample_is_all_images_of_a_small_set() -> None:
-    assert calibration_indices(7).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert calibration_indices(7, 512).tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(("correct", "is_kept"), [(980, True), (970, True), (969, False), (999, True)])
@@ -274,7 +274,11 @@ def test_a_drop_that_is_allowed_exactly_is_not_lost_to_rounding() -> None:
 def test_the_decision_has_both_accuracies_with_their_intervals() -> None:
     assert Int8Check(970, 940, 1000, max_drop=1).sentence("net.int8.onnx") == (
         "net.int8.onnx: accuracy 94.00 % (92.4 to 95.3 %), 3.00 points below the 97.00 % (95.7 to 97.9 %) in float32 "
-        "(95 % intervals, 1,000 images); not kept: it loses more than the 1 points of --max_drop"
+        "(95 % intervals, 1,000 images); not kept: it loses more than --max_drop 1"
+    )
+    assert Int8Check(970, 970, 1000, max_drop=1).sentence("net.int8.onnx") == (
+        "net.int8.onnx: accuracy 97.00 % (95.7 to 97.9 %), equal to the 97.00 % (95.7 to 97.9 %) in float32 "
+        "(95 % intervals, 1,000 images)"
     )
     assert Int8Check(970, 971, 1000, max_drop=1).sentence("net.int8.onnx") == (
         "net.int8.onnx: accuracy 97.10 % (95.9 to 98.0 %), 0.10 points above the 97.00 % (95.7 to 97.9 %) in float32 "

@@ -73,6 +73,35 @@ def test_candidates_that_are_slower_than_the_time_that_is_given_run_the_fewest_r
     assert found["slow"].repeats == 5
 
 
+def test_the_rounds_of_slow_candidates_fit_the_time_that_is_given() -> None:
+    clock = _Clock()
+    found = measure({"slow": clock.candidate("slow", 100)}, seconds=2, min_rounds=1, clock=clock)
+    assert found["slow"].repeats == 10  # and an untimed call before each
+    assert clock.now < 2.5e9
+
+
+@pytest.mark.parametrize(("milliseconds", "repeats"), [(10, 80), (0.001, 1000)])
+def test_calls_of_a_turn_fill_its_time_up_to_a_bound(milliseconds: float, repeats: int) -> None:
+    clock = _Clock()
+    found = measure({"a": clock.candidate("a", milliseconds)}, seconds=1, rounds=20, clock=clock)
+    assert found["a"].repeats == repeats
+    assert clock.now <= 1.02e9  # an untimed call before each turn; two calls before all
+
+
+def test_the_first_call_after_another_candidate_is_not_timed() -> None:
+    clock = _Clock()
+
+    def candidate(name: str) -> Callable[[], None]:
+        def run() -> None:
+            clock.now += 1_000_000 if clock.calls[-1:] == [name] else 9_000_000
+            clock.calls.append(name)
+
+        return run
+
+    found = measure({"a": candidate("a"), "b": candidate("b")}, seconds=0.2, rounds=5, clock=clock)
+    assert [(latency.median_ms, latency.upper_ms) for latency in found.values()] == [(1, 1), (1, 1)]
+
+
 def test_each_round_runs_every_candidate() -> None:
     clock = _Clock()
     measure({"a": clock.candidate("a", 1), "b": clock.candidate("b", 1)}, seconds=0.05, rounds=4, clock=clock)
@@ -152,6 +181,9 @@ def test_a_dense_network_has_random_values_in_place_of_the_zeros() -> None:
         else:
             assert torch.equal(dense[name], value)
     assert 0.5 < dense["0.weight"][:4].std() / conv.weight[4:].std() < 2
+    again, other = dense_like(network).state_dict(), dense_like(network, seed=1).state_dict()
+    assert torch.equal(again["3.weight"], dense["3.weight"])
+    assert not torch.equal(other["3.weight"], dense["3.weight"])
 
 
 def test_the_table_has_bytes_and_spreads() -> None:
@@ -172,8 +204,15 @@ def test_intervals_that_overlap_are_no_measurable_difference() -> None:
     )
 
 
+def test_a_difference_below_half_a_percent_is_none() -> None:
+    dense, float32 = (Measured("", 1000, {1: _flat(time, spread=0.001)}) for time in (5, 5.02))
+    assert "no measurable difference" in gain_line(dense, float32)
+    slower = Measured("", 1000, {1: _flat(5.1, spread=0.001)})
+    assert gain_line(dense, slower).startswith("zeros: 1.02x the time of the dense network at batch 1 (no speed")
+
+
 def test_each_batch_size_has_its_own_factor() -> None:
-    dense, float32, int8 = _row("d", 1000, 5, 50), _row("z", 1000, 4.9, 49), _row("q", 290, 4.95, 98)
+    dense, float32, int8 = _row("d", 2000, 5, 50), _row("z", 1000, 4.9, 49), _row("q", 290, 4.95, 98)
     assert gain_line(dense, float32, int8) == (
         "zeros: no measurable difference in time from the dense network at batch 1, 0.98x the time at batch 64 "
         "(no speed from zeros); int8: no measurable difference in time from the float32 file at batch 1, "

@@ -185,7 +185,9 @@ def test_a_foreign_file_ends_in_one_sentence(
 
 
 def test_images_of_another_size_end_in_one_sentence(tiny: Path) -> None:
-    with pytest.raises(UserError, match=r"tiny.onnx cannot be run on \[1, 3, 9, 9\] images"):
+    with pytest.raises(
+        UserError, match=r"tiny.onnx must be run on images of the shape \[batch, 3, 8, 8\], got \[1, 3, 9, 9\]"
+    ):
         OnnxFormat().open(tiny)(torch.zeros(1, 3, 9, 9))
 
 

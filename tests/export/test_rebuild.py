@@ -24,8 +24,8 @@ def with_arguments(metadata: Metadata, **arguments: Any) -> Metadata:
     return dataclasses.replace(metadata, network={**metadata.network, "init_args": init_args})
 
 
-def with_class(metadata: Metadata, class_path: str) -> Metadata:
-    return dataclasses.replace(metadata, network={"class_path": class_path, "init_args": {}})
+def with_class(metadata: Metadata, class_path: str, **init_args: Any) -> Metadata:
+    return dataclasses.replace(metadata, network={"class_path": class_path, "init_args": init_args})
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,11 @@ CASES: dict[str, tuple[Callable[[Metadata], Metadata], Callable[[State], State],
     "wrong depth": (lambda m: with_arguments(m, depth=21), dict, "file cannot be used: depth 21 is not"),
     "wrong argument": (lambda m: with_arguments(m, color="red"), dict, "unexpected keyword argument 'color'"),
     "negative": (lambda m: with_arguments(m, num_classes=-1), dict, "no CifarResNet can be built from its metadata"),
+    "wide, and fails on the meta device": (
+        lambda m: with_class(m, "dasc.networks.CifarMobileNetV2", num_classes=-1, width=4),
+        dict,
+        "no CifarMobileNetV2 can be built from its metadata .its tensors must have at most",
+    ),
     "no network": (lambda m: with_class(m, "dasc.errors.UserError"), dict, "is no torch.nn.Module"),
     "no module": (lambda m: with_class(m, "dasc.nothing.Net"), dict, "cannot be imported"),
     "untrusted": (lambda m: with_class(m, "antigravity.Net"), dict, "to import it, add --trust antigravity"),

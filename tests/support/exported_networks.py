@@ -59,7 +59,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (lambda: TorchvisionNetwork(10, "resnet18"), 64),
 }
 
-QUICK = (("ResNet20-A", False), ("dropped blocks", True))
+QUICK = (("blocks", False), ("dropped blocks", True))
 """Networks, and whether normalisation and softmax are in the file, that are not slow."""
 
 

@@ -215,7 +215,7 @@ def test_an_int8_file_that_loses_too_much_is_not_kept(
     drop = 100 * (right - int((targets == 0).sum())) / len(targets)  # the first of equal logits is class 0
     sentence = capsys.readouterr().err
     assert f"{drop:.2f} points below" in sentence
-    assert "not kept: it loses more than the 1 points of --max_drop" in sentence
+    assert "not kept: it loses more than --max_drop 1" in sentence
     assert {path.name for path in (tmp_path / "export").iterdir()} == {"model.onnx", *CARDS}
 
 

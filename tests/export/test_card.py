@@ -185,6 +185,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a list for an object": (lambda card: card.update(metadata=[]), "metadata must be an object"),
     "a number over all floats": (lambda card: card["input"].update(margin=10**400), "input.margin must be a finite"),
     "another version": (lambda card: card.update(version=2), "the version of card.json must be 1, got 2"),
+    "a bool for a version": (lambda card: card.update(version=True), "the version of card.json must be 1, got True"),
     "no version": (lambda card: card.pop("version"), "card.json must be a model card of dasc export"),
 }
 

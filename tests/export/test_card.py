@@ -155,6 +155,18 @@ def test_limits_say_that_validation_selected_the_epoch(card: Card, model: Model)
     assert any("selected on" in limit for limit in make_card(Path("stage-2-best.ckpt"), *args).limits)
 
 
+def test_limits_say_what_was_not_tested_and_why_files_were_kept(card: Card, model: Model) -> None:
+    def limits(results: tuple[Result, ...], count: int) -> str:
+        files = card.files[:count]
+        return " ".join(make_card(Path("a"), recorded_of(model), model, results, files, card.machine).limits)
+
+    tested = (*card.results, replace(card.results[0], part="test"))
+    assert "no recorded results on test images" in limits(card.results, 1)
+    assert "no recorded results on test images" not in limits(tested, 1)
+    assert "int8" not in limits(card.results, 1)
+    assert "The int8 file was kept because of its accuracy" in limits(card.results, 2)
+
+
 def test_the_json_round_trips(card: Card) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -258,7 +270,9 @@ def test_test_results_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     records = [
         {"checkpoint": "checkpoints/best.ckpt", "images": 40, "metrics": metrics},
         {"checkpoint": "checkpoints/last.ckpt", "images": 50, "metrics": metrics},
-        {"checkpoint": "checkpoints/best.ckpt", "images": 0, "metrics": "none"},
+        {"checkpoint": "checkpoints/best.ckpt", "images": 0, "metrics": metrics},
+        {"checkpoint": "checkpoints/best.ckpt", "images": 40, "metrics": "none"},
+        {"checkpoint": "checkpoints/best.ckpt", "images": 40, "metrics": {"accuracy": "none"}},
     ]
     file.write_text(json.dumps(records))
     os.utime(checkpoint, (1000, 1000))

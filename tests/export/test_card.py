@@ -164,6 +164,7 @@ def test_limits_say_what_was_not_tested_and_why_files_were_kept(card: Card, mode
     assert "no recorded results on test images" in limits(card.results, 1)
     assert "no recorded results on test images" not in limits(tested, 1)
     assert "int8" not in limits(card.results, 1)
+    assert "that you trust" not in limits(card.results, 1)  # there is no torch.export file
     assert "The int8 file was kept because of its accuracy" in limits(card.results, 2)
 
 
@@ -323,6 +324,7 @@ def expected_outputs(model: Model, images: torch.Tensor) -> torch.Tensor:
 def test_the_lines_of_the_card_run_the_files(preprocess: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(CifarResNet(10, depth=8), size=8, preprocess=preprocess, sparsity=0.5)
     text = markdown(write_card(model, tmp_path))
+    assert "load only files that you trust" in section(text, "Use and limits")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^(\S+) in (PyTorch|ONNX Runtime):\n\n```python\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
     assert {name.replace("\\", "").partition(".")[0] for name, _, _ in blocks} == set(FORMATS)

@@ -167,9 +167,9 @@ def test_a_checkpoint_is_identified_whatever_its_name(trained: Path, tmp_path: P
 @pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04", b"\x02\x00\x00\x00\x00\x00\x00\x00[]"])
 def test_a_file_of_unknown_content_is_identified_by_its_name(content: bytes) -> None:
     for suffix, name in {**SUFFIXES, ".ckpt": None, "": None}.items():
-        path = Path(f"model{suffix}")
-        path.write_bytes(content)
-        assert identify(path) == name
+        for path in (Path(f"model{suffix}"), Path(f"MODEL{suffix.upper()}")):
+            path.write_bytes(content)
+            assert identify(path) == name
 
 
 @pytest.mark.parametrize("what", EXPORTS)

@@ -155,6 +155,19 @@ def test_limits_say_that_validation_selected_the_epoch(card: Card, model: Model)
     assert any("selected on" in limit for limit in make_card(Path("stage-2-best.ckpt"), *args).limits)
 
 
+def test_limits_say_what_was_not_tested_and_why_files_were_kept(card: Card, model: Model) -> None:
+    def limits(results: tuple[Result, ...], count: int) -> str:
+        files = card.files[:count]
+        return " ".join(make_card(Path("a"), recorded_of(model), model, results, files, card.machine).limits)
+
+    tested = (*card.results, replace(card.results[0], part="test"))
+    assert "no recorded results on test images" in limits(card.results, 1)
+    assert "no recorded results on test images" not in limits(tested, 1)
+    assert "int8" not in limits(card.results, 1)
+    assert "that you trust" not in limits(card.results, 1)  # there is no torch.export file
+    assert "The int8 file was kept because of its accuracy" in limits(card.results, 2)
+
+
 def test_the_json_round_trips(card: Card) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -185,6 +198,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a list for an object": (lambda card: card.update(metadata=[]), "metadata must be an object"),
     "a number over all floats": (lambda card: card["input"].update(margin=10**400), "input.margin must be a finite"),
     "another version": (lambda card: card.update(version=2), "the version of card.json must be 1, got 2"),
+    "a bool for a version": (lambda card: card.update(version=True), "the version of card.json must be 1, got True"),
     "no version": (lambda card: card.pop("version"), "card.json must be a model card of dasc export"),
 }
 
@@ -257,7 +271,9 @@ def test_test_results_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     records = [
         {"checkpoint": "checkpoints/best.ckpt", "images": 40, "metrics": metrics},
         {"checkpoint": "checkpoints/last.ckpt", "images": 50, "metrics": metrics},
-        {"checkpoint": "checkpoints/best.ckpt", "images": 0, "metrics": "none"},
+        {"checkpoint": "checkpoints/best.ckpt", "images": 0, "metrics": metrics},
+        {"checkpoint": "checkpoints/best.ckpt", "images": 40, "metrics": "none"},
+        {"checkpoint": "checkpoints/best.ckpt", "images": 40, "metrics": {"accuracy": "none"}},
     ]
     file.write_text(json.dumps(records))
     os.utime(checkpoint, (1000, 1000))
@@ -308,6 +324,7 @@ def expected_outputs(model: Model, images: torch.Tensor) -> torch.Tensor:
 def test_the_lines_of_the_card_run_the_files(preprocess: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(CifarResNet(10, depth=8), size=8, preprocess=preprocess, sparsity=0.5)
     text = markdown(write_card(model, tmp_path))
+    assert "load only files that you trust" in section(text, "Use and limits")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^(\S+) in (PyTorch|ONNX Runtime):\n\n```python\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
     assert {name.replace("\\", "").partition(".")[0] for name, _, _ in blocks} == set(FORMATS)

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from scipy.special import softmax
 
+from dasc import checksum
 from dasc.checkpoint import load_network
 from dasc.cli import main
 from dasc.export.format import Model
@@ -156,14 +158,18 @@ def test_a_checkpoint_is_identified_whatever_its_name(trained: Path, tmp_path: P
     checkpoint = torch.load(path, weights_only=True)
     torch.save(checkpoint, path)  # without the checksum
     assert identify(path) is None
+    with zipfile.ZipFile(path, "w") as archive:  # with a checksum, and damaged
+        archive.writestr("model/data.pkl", b"no pickle")
+        archive.comment = checksum.MARKER
+    assert identify(path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04", b"\x02\x00\x00\x00\x00\x00\x00\x00[]"])
 def test_a_file_of_unknown_content_is_identified_by_its_name(content: bytes) -> None:
     for suffix, name in {**SUFFIXES, ".ckpt": None, "": None}.items():
-        path = Path(f"model{suffix}")
-        path.write_bytes(content)
-        assert identify(path) == name
+        for path in (Path(f"model{suffix}"), Path(f"MODEL{suffix.upper()}")):
+            path.write_bytes(content)
+            assert identify(path) == name
 
 
 @pytest.mark.parametrize("what", EXPORTS)

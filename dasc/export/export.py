@@ -69,7 +69,7 @@ def export(
             (staging / JSON_FILE).unlink()
             return Outcome([], problems)
         measured = _measure(model, subject, kept, quantised, options) if options.latency_seconds else None
-        for line in [] if measured is None else [*measured.table, measured.gain]:
+        for line in [] if measured is None else filter(None, [*measured.table, measured.gain]):
             say(line)
         results = [own, *(() if subject.blocks else recorded_tests(tests, subject.path))]
         card = make_card(
@@ -170,4 +170,5 @@ def _measure(
         share = paths["sparse"].path.stat().st_size / dense
     images = enough(images_for(model.metadata, batch))
     kind = None if onnx is None else onnx.kind
-    return measure_export(model, images, files, kind, options.threads, options.latency_seconds, share)
+    original = subject.dense() if subject.has_fewer_channels else None
+    return measure_export(model, original, images, files, kind, options.threads, options.latency_seconds, share)

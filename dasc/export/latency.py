@@ -187,33 +187,47 @@ def latency_table(rows: Sequence[Measured]) -> list[str]:
 
 
 def gain_line(
-    dense: Measured,
     float32: Measured,
+    without_zeros: Measured | None = None,
+    original: Measured | None = None,
     int8: Measured | None = None,
     sparse_share: float | None = None,
 ) -> str:
-    """Return what the zeros and int8 each change in time and bytes, in one line.
+    """Return what removed channels, zeros and int8 each change in time and bytes, in one line.
 
-    A factor is given only where the quartile intervals of two latencies have no value in common.
+    Each is compared with the network before it. A factor is given only where the quartile intervals of two latencies
+    have no value in common.
 
     Args:
-        dense: The dense network of the same shapes, in the same runtime as `float32`.
-        float32: The network with its zeros.
+        float32: The network, in the same runtime as the others.
+        without_zeros: The network of the same shapes without zeros; None if it has no zeros.
+        original: The dense network with all its channels; None if none were removed.
         int8: The quantised network.
         sparse_share: Bytes of the sparse file by those of the dense one of the same format.
+
+    Returns:
+        The line; empty if there is nothing to compare.
     """
-    factors = _factors(float32, dense)
-    zeros = f"zeros: {_comparison(factors, 'the dense network')}"
-    if not any(factor is not None and factor < _SPEEDUP for factor in factors.values()):
-        zeros += " (no speed from zeros)"
-    if sparse_share is not None:
-        zeros += f", {_percent(sparse_share)} of its bytes as a sparse file"
-    if int8 is None:
-        return zeros
-    line = f"{zeros}; int8: {_comparison(_factors(int8, float32), 'the float32 file')}"
-    if int8.size is not None and float32.size:
-        line += f", {_percent(int8.size / float32.size)} of its bytes"
-    return line
+    parts = []
+    if original is not None:
+        parts.append(_gain("channels", without_zeros or float32, original, "the dense network"))
+    if without_zeros is not None:
+        name = "the dense network" if original is None else "the network without zeros"
+        factors = _factors(float32, without_zeros)
+        part = f"zeros: {_comparison(factors, name)}"
+        if not any(factor is not None and factor < _SPEEDUP for factor in factors.values()):
+            part += " (no speed from zeros)"
+        parts.append(
+            part + ("" if sparse_share is None else f", {_percent(sparse_share)} of its bytes as a sparse file")
+        )
+    if int8 is not None:
+        parts.append(_gain("int8", int8, float32, "the float32 file"))
+    return "; ".join(parts)
+
+
+def _gain(name: str, row: Measured, reference: Measured, text: str) -> str:
+    part = f"{name}: {_comparison(_factors(row, reference), text)}"
+    return part + (f", {_percent(row.size / reference.size)} of its bytes" if row.size and reference.size else "")
 
 
 def _factors(row: Measured, reference: Measured) -> dict[int, float | None]:

@@ -67,11 +67,20 @@ class Subject:
     @property
     def title(self) -> str:
         """Class of the network, its parameters and zeros, for the user."""
-        sizes = count(self.network, InputFormat.of_checkpoint(self.recorded).image_size)
+        sizes = count(self.network, self._image_size)
         weights = sum(weight.numel() for weight in prunable_weights(self.network).values())
         zeros = sizes.parameters - sizes.nonzero_parameters
         name = type(self.network).__name__
         return f"{name}, {sizes.parameters:,} parameters, {zeros / max(weights, 1):.1%} of its weights are zero"
+
+    @property
+    def has_fewer_channels(self) -> bool:
+        """Whether channels were removed from the network."""
+        return count(self.network, self._image_size).parameters < count(self.dense(), self._image_size).parameters
+
+    @property
+    def _image_size(self) -> tuple[int, int]:
+        return InputFormat.of_checkpoint(self.recorded).image_size
 
     @property
     def blocks(self) -> int:

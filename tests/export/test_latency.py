@@ -198,7 +198,7 @@ def test_the_table_has_bytes_and_spreads() -> None:
 
 def test_intervals_that_overlap_are_no_measurable_difference() -> None:
     dense, float32, int8 = _row("d", 1000, 5, 50), _row("z", 1000, 4.9, 50.1), _row("q", 310, 5.1, 50)
-    assert gain_line(dense, float32, int8, 0.414) == (
+    assert gain_line(float32, dense, int8=int8, sparse_share=0.414) == (
         "zeros: no measurable difference in time from the dense network (no speed from zeros), 41 % of its bytes as a "
         "sparse file; int8: no measurable difference in time from the float32 file, 31 % of its bytes"
     )
@@ -206,24 +206,39 @@ def test_intervals_that_overlap_are_no_measurable_difference() -> None:
 
 def test_a_difference_below_half_a_percent_is_none() -> None:
     dense, float32 = (Measured("", 1000, {1: _flat(time, spread=0.001)}) for time in (5, 5.02))
-    assert "no measurable difference" in gain_line(dense, float32)
+    assert "no measurable difference" in gain_line(float32, dense)
     slower = Measured("", 1000, {1: _flat(5.1, spread=0.001)})
-    assert gain_line(dense, slower).startswith("zeros: 1.02x the time of the dense network at batch 1 (no speed")
+    assert gain_line(slower, dense).startswith("zeros: 1.02x the time of the dense network at batch 1 (no speed")
 
 
 def test_each_batch_size_has_its_own_factor() -> None:
     dense, float32, int8 = _row("d", 2000, 5, 50), _row("z", 1000, 4.9, 49), _row("q", 290, 4.95, 98)
-    assert gain_line(dense, float32, int8) == (
+    assert gain_line(float32, dense, int8=int8) == (
         "zeros: no measurable difference in time from the dense network at batch 1, 0.98x the time at batch 64 "
         "(no speed from zeros); int8: no measurable difference in time from the float32 file at batch 1, "
         "2.00x the time at batch 64, 29 % of its bytes"
     )
     assert "int8: 0.51x the time of the float32 file at batch 1, 2.00x the time at batch 64" in gain_line(
-        dense, float32, _row("q", 290, 2.5, 98)
+        float32, dense, int8=_row("q", 290, 2.5, 98)
     )
 
 
 def test_a_network_that_its_zeros_make_faster_is_reported_so() -> None:
-    assert gain_line(_row("d", 1000, 5, 50), _row("z", 1000, 2.5, 25)) == (
+    assert gain_line(_row("z", 1000, 2.5, 25), _row("d", 1000, 5, 50)) == (
         "zeros: 0.50x the time of the dense network at batch 1, 0.50x the time at batch 64"
     )
+
+
+def test_channels_are_compared_with_the_dense_network_and_zeros_with_the_smaller_one() -> None:
+    original, without_zeros = _row("o", 1000, 8, 80), _row("d", 260, 4, 36)
+    assert gain_line(_row("z", 260, 4, 36), without_zeros, original, sparse_share=0.45) == (
+        "channels: 0.50x the time of the dense network at batch 1, 0.45x the time at batch 64, 26 % of its bytes; "
+        "zeros: no measurable difference in time from the network without zeros (no speed from zeros), 45 % of its "
+        "bytes as a sparse file"
+    )
+    channels = "channels: 0.50x the time of the dense network at batch 1, 0.45x the time at batch 64, 26 % of its bytes"
+    assert gain_line(without_zeros, None, original) == channels
+
+
+def test_a_dense_network_has_no_line() -> None:
+    assert gain_line(_row("d", 1000, 5, 50)) == ""

@@ -37,9 +37,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
 }
 LARGE: dict[str, Callable[[], nn.Module]] = {
     "mobilenet": partial(CifarMobileNetV2, 10),
-    **{
-        name: lambda name=name: TorchvisionNetwork(10, name) for name in ("resnet18", "mobilenet_v2", "resnext50_32x4d")
-    },
+    **{name: partial(TorchvisionNetwork, 10, name) for name in ("resnet18", "mobilenet_v2", "resnext50_32x4d")},
 }
 CASES = [*SMALL.items(), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in LARGE.items())]
 NAMES = [*SMALL, *LARGE]

@@ -34,7 +34,9 @@ def observe_sizes(network: nn.Module) -> dict[str, Any] | None:
 
 
 def restore_sizes(network: nn.Module, recorded: Mapping[str, Any] | None) -> None:
-    """Give the layers of a network the sizes that `observe_sizes` returned; parameters of other sizes become 0.
+    """Give the layers of a network the sizes that `observe_sizes` returned.
+
+    Tensors that become larger are filled with 0, and those that become smaller are cut.
 
     Args:
         network: The network; layers that are not in `recorded` get their original sizes.
@@ -102,8 +104,9 @@ def _resize(layer: nn.Module, axis: str, size: int) -> None:
     if axis_size(layer, axis) == size:
         return
     for name, (tensor, dim) in tensors_of(layer, axis).items():
-        shape = [*tensor.shape[:dim], size, *tensor.shape[dim + 1 :]]
-        set_tensor(layer, name, torch.zeros(shape, dtype=tensor.dtype, device=tensor.device))
+        old = tensor.detach().narrow(dim, 0, min(size, tensor.shape[dim]))
+        more = [*tensor.shape[:dim], size - old.shape[dim], *tensor.shape[dim + 1 :]]
+        set_tensor(layer, name, torch.cat([old, old.new_zeros(more)], dim))
     set_axis_size(layer, axis, size)
 
 

@@ -26,8 +26,8 @@ class PrunedClassifier(Classifier):
     Args:
         scope: Whether weights are compared within their `layer`, or across all layers (`global`).
         criterion: Selects the weights to prune; by default L1 with this scope.
-        skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it. They
-            keep the channels that they return, too.
+        skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
+            They keep their output channels, too.
         channel_criterion: Selects the channels to remove; by default ChannelL1 in each layer.
         **kwargs: These and `network` and `stages` are arguments of `Classifier`.
 

@@ -92,6 +92,8 @@ class Column(ABC):
     """Whether printed tables have the column even if all rows have the default."""
     csv_names: tuple[str, ...] = ()
     """Columns of stages.csv; () for one with the name of the column."""
+    csv_if_used: bool = False
+    """Whether stages.csv lacks these columns until a row has another value than the default."""
 
     @abstractmethod
     def is_valid(self, value: Any) -> bool:

@@ -27,6 +27,7 @@ class Channels(Column):
     capability = "prunes"
     capability_error = "does not prune: set model to PrunedClassifier"
     changes_network = True
+    csv_if_used = True
 
     def is_valid(self, value: Any) -> bool:
         """Return whether it is a number in [0, 1)."""
@@ -73,8 +74,8 @@ class Channels(Column):
         return any(value > 0 for value in values)
 
     def csv(self, value: Any, facts: StageFacts) -> dict[str, Any]:
-        """Return the share."""
-        return {"channels": value}
+        """Return the share, if there is one."""
+        return {"channels": value} if value else {}
 
     def report_text(self, row: Mapping[str, Any]) -> str:
         """Return the share in percent."""

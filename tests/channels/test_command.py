@@ -14,7 +14,6 @@ from dasc.cli import main
 from dasc.networks import CifarResNet, count
 from dasc.stages import Stages
 from tests.conftest import TINY
-from tests.support.command import dasc
 from tests.support.errors import exit_message
 from tests.test_plan import table
 from tests.test_resume import assert_same_end, fit, kill, saved
@@ -48,7 +47,10 @@ def together(thinning: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # in the first stage, at its boundary, after it, and after two boundaries
-KILLS = [(1, 11), (1, 16), (1, 33), (2, 16), pytest.param(2, 27, marks=pytest.mark.slow)]
+KILLS = [
+    *((1, 16), (2, 16)),
+    *(pytest.param(*kill, marks=pytest.mark.slow) for kill in ((1, 11), (1, 33), (2, 27))),
+]
 
 
 @pytest.mark.parametrize(("processes", "step"), KILLS)
@@ -210,12 +212,26 @@ def test_falling_shares_are_refused() -> None:
         Stages.parse([{"epochs": 1, "channels": 0.5}, {"epochs": 1, "channels": 0.25}])
 
 
-def test_the_networks_of_torchvision_and_others_train_and_resume(tmp_path: Path, tiny: Path) -> None:
-    network = ["--model.network=TorchvisionNetwork", "--model.network.name=shufflenet_v2_x0_5"]
-    words = ["--config", tiny, *network, "--data.image_size=32", "--trainer.limit_train_batches=1"]
-    rows = "--stages=[{epochs: 1}, {epochs: 1, channels: 0.5}]"
-    done = dasc("fit", *words, rows, "--trainer.default_root_dir", tmp_path)
-    assert done.returncode == 0, done.stderr
-    loaded = load_network(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt").network
-    assert loaded.get_parameter("model.stage2.0.branch2.0.weight").shape[0] == 12
-    assert loaded.get_parameter("model.fc.weight").shape[1] == 512
+NETWORKS = {
+    "mobilenet": "CifarMobileNetV2",
+    "shufflenet": "CifarShuffleNetV2",
+    "resnet18": "TorchvisionNetwork --model.network.name=resnet18",
+    "mobilenet_v2": "TorchvisionNetwork --model.network.name=mobilenet_v2",
+    "shufflenet_v2_x0_5": "TorchvisionNetwork --model.network.name=shufflenet_v2_x0_5",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
+def test_other_networks_are_resumed_after_a_removal(network: str, tiny: Path, tmp_path: Path) -> None:
+    words = (*f"--model.network={network}".split(), "--data.image_size=32", "--data.batch_size=16")
+    words = (*words, "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+    words = (*words, "--stages=[{epochs: 1}, {epochs: 2, channels: 0.5, sparsity: 0.2}]")
+    whole = fit(tiny, tmp_path / "whole", 1, *words)
+    kill(tiny, tmp_path / "killed", 1, "KillAt", "--trainer.callbacks.step", 2, *words)
+    assert_same_end(fit(tiny, tmp_path / "killed", 1, "--ckpt_path", "last", *words), whole)
+    dense, half = (
+        sum(p.numel() for p in load_network(whole / "checkpoints" / f"{name}.ckpt").network.parameters())
+        for name in ("stage-1", "last")
+    )
+    assert half < (0.55 if "shuffle" in network.lower() else 0.3) * dense

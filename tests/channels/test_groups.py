@@ -25,7 +25,7 @@ from dasc.networks import (
     set_auxiliary_blocks,
 )
 from dasc.pruning.channels import remove_channels
-from tests.support.channels import Flattened, Joined, remove, shapes, with_values, zero_removed
+from tests.support.channels import Flattened, Joined, OneLayer, remove, shapes, with_values, zero_removed
 
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "resnet A": lambda: CifarResNet(10, depth=14),
@@ -193,9 +193,8 @@ class Split(nn.Module):
 
 
 def test_networks_that_cannot_be_pruned_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 10))
-    with pytest.raises(UserError, match=r"channels must be 0 for Sequential, .*the last of them, 1, makes the logits"):
-        channel_groups(one, (8, 8))
+    with pytest.raises(UserError, match=r"channels must be 0 for OneLayer, .*the last of them, 1, makes the logits"):
+        channel_groups(OneLayer(10), (8, 8))
     with pytest.raises(UserError, match=r"0 for Split, on which Torch-Pruning fails \(ValueError: one image only\): "):
         channel_groups(Split(), (8, 8))
     monkeypatch.setitem(sys.modules, "torch_pruning", None)

@@ -14,7 +14,7 @@ from dasc.memory import UNKNOWN, Device, estimate
 from dasc.modules import Classifier, DistilledClassifier, PrunedClassifier
 from dasc.networks import Count, count, describe_network, macs_per_weight, short
 from dasc.seeding import run_seed
-from dasc.stages import PlanSizes, Prunable, Stage, in_order
+from dasc.stages import PlanSizes, Prunable, Stage, at_boundary, in_order
 from dasc.stages.structure import structure_of
 
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
@@ -115,7 +115,7 @@ def print_plan(
     console.print(facts)
     if warning := memory.warning(device):
         console.print(f"warning: {warning}")
-    console.print(_table(stages, str(module.criterion) if isinstance(module, PrunedClassifier) else ""))
+    console.print(_table(stages, module))
 
 
 class _Sizes:
@@ -130,6 +130,8 @@ class _Sizes:
         """Return the dense sizes in a stage, and the layers that are pruned then."""
         network = copy.deepcopy(self._module.network)
         row.apply(network)
+        for column in at_boundary():
+            column.preview(network, row[column.name], self._module, self._image_size)
         key = repr(structure_of(network))
         if key not in self._known:
             self._known[key] = self._count(network)
@@ -144,8 +146,8 @@ class _Sizes:
         if not isinstance(self._module, PrunedClassifier):
             return dense, {}
         _, macs = macs_per_weight(network, self._image_size)
-        masks = {name: mask for name, mask in self._module.masks.by_name().items() if name in macs}
-        return dense, {name: Prunable(mask.numel(), macs[name]) for name, mask in masks.items()}
+        weights = self._module.masks.weights_of(network)
+        return dense, {name: Prunable(weight.numel(), macs[name]) for name, weight in weights.items()}
 
 
 def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
@@ -160,13 +162,18 @@ def _facts(module: Classifier, data: ImageData) -> dict[str, str]:
     return {
         "network": f"{type(module.network).__name__} ({arguments}): {sizes.layers} layers, "
         f"{sizes.parameters:,} parameters, {sizes.macs:,} MACs at {size}",
-        "module": f"{type(module).__name__}{pruned}{skipped}",
+        "module": f"{type(module).__name__}{pruned}{skipped}{_channels(module)}",
         **_teacher(module),
         "data": f"{data.dataset}: {images} images, {size}, {data.num_classes} classes",
         **({"image size": f"{size} ({data.size_origin})"} if data.size_origin else {}),
         "optimizer": _optimizer(module),
         "run": f"batch size {data.batch_size}, seed {run_seed()}{averaged}",
     }
+
+
+def _channels(module: Classifier) -> str:
+    used = isinstance(module, PrunedClassifier) and any(row.channels for row in module.stages)
+    return f", channels removed with {module.channel_criterion}" if used else ""
 
 
 def _optimizer(module: Classifier) -> str:
@@ -186,12 +193,17 @@ def _teacher(module: Classifier) -> dict[str, str]:
     return {"teacher": f"{source}, alpha {module.alpha:g}, temperature {module.temperature:g}{views}"}
 
 
-def _table(stages: list[PlannedStage], criterion: str) -> Table:
-    caption = "params, MACs: without zeros"
-    if any(stage.macs is None for stage in stages):
-        caption += f"; with {criterion}, MACs depend on the weights"
+def _caption(stages: list[PlannedStage], module: Classifier) -> str:
+    notes = ["params, MACs: without zeros"]
+    if any(stage.macs is None for stage in stages) and isinstance(module, PrunedClassifier):
+        notes.append(f"with {module.criterion}, MACs depend on the weights")
+    notes += [column.plan_note([stage.row[column.name] for stage in stages], module) for column in in_order()]
+    return "; ".join(note for note in notes if note)
+
+
+def _table(stages: list[PlannedStage], module: Classifier) -> Table:
     shown = [column for column in in_order() if column.is_in_plan([stage.row[column.name] for stage in stages])]
-    table = Table(box=None, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), caption=_caption(stages, module), caption_justify="left")
     for name in ["stage", *(column.title for column in shown), "steps", "images", "params", "MACs"]:
         table.add_column(name, justify="right", overflow="fold")  # a number too wide is broken, never cut
     for number, stage in enumerate(stages, start=1):

@@ -55,7 +55,7 @@ def test_a_command_starts_with_what_it_does_and_its_usual_options(
     assert max(map(len, start.splitlines())) <= 80
     ours = " ".join(rest.split())
     for key, words in {
-        "--stages": "sparsity, 0 to below 1; magnitude, 0..30, none, random or [a, b]",
+        "--stages": "channels, the share removed, 0 to below 1; magnitude, 0..30, none, random or [a, b]",
         "--epochs_scale": "Multiplies every row's epochs",
         "--init_from": "load (weights, masks, both), head (keep, new)",
         "--ckpt_path": "a path, a run folder, or last for the newest run's. What is scored may also be best",
@@ -99,7 +99,7 @@ def test_the_help_of_a_command_is_readable_and_ends_with_lightnings_options(
 
 
 HELP = {
-    "--model.help PrunedClassifier": ("CifarMobileNetV2, CifarResNet, CifarShuffleNetV2, TorchvisionNetwork", 60),
+    "--model.help PrunedClassifier": ("CifarMobileNetV2, CifarResNet, CifarShuffleNetV2, TorchvisionNetwork", 65),
     "--data.help ImageData": ("(type: pad | resize | none | null, default: null)", 120),
     "--model.network.help CifarResNet": ("--model.network.depth DEPTH Number of weighted layers", 20),
     "--model.help PrunedClassifier --model.network.help CifarResNet": ("--model.network.shortcut {A,B}", 20),
@@ -107,6 +107,7 @@ HELP = {
     "--model.optimizer.help": ("Adam, Adamax, AdamW", 20),
     "--model.optimizer.help SGD": ("--model.optimizer.momentum MOMENTUM", 70),
     "--model=PrunedClassifier --model.criterion.help": ("L1, LAMP, Random", 20),
+    "--model=PrunedClassifier --model.channel_criterion.help ChannelL1": ("--model.channel_criterion.round_to", 25),
     "--trainer.callbacks.help": ("DeviceStatsMonitor, EarlyStopping, LambdaCallback", 20),
     "--trainer.callbacks.help=WeightEMA": ("--trainer.callbacks.decay DECAY", 40),
 }

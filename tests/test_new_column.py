@@ -68,7 +68,7 @@ def test_it_is_parsed_checked_and_dumped() -> None:
     assert stages.column("smoothing") == [0.3, 0.0]
     assert stages.dump() == [{"epochs": 1, "smoothing": 0.3}, {"epochs": 1}]
     assert stages[0] != Stage(epochs=1)
-    assert [column.name for column in at_boundary()][:3] == ["auxiliary", "sparsity", "magnitude"]
+    assert [column.name for column in at_boundary()][:3] == ["auxiliary", "channels", "sparsity"]
     for rows, said in (
         ([{"epochs": 1, "smoothing": 1.0}], "stage 1: smoothing is 1.0: write a number from 0 to below 1"),
         ([{"epochs": 1, "smoothing": None}], "stage 1: smoothing is empty: write a number from 0 to below 1, or leave"),

@@ -222,7 +222,7 @@ MAGNITUDES = "write 0..30, random, [a, b] or none"
         ({"epoch": 1}, "unknown column 'epoch': did you mean epochs?"),
         (
             {"epochs": 1, 7: 2},
-            "unknown column '7': known are auxiliary, epochs, lr, magnitude, sparsity",
+            "unknown column '7': known are auxiliary, channels, epochs, lr, magnitude, sparsity",
         ),
         ({"epochs": None}, "epochs is empty: write a whole number, at least 1"),
         (

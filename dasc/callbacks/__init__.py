@@ -3,6 +3,7 @@
 from dasc.callbacks.auxiliary import DropAuxiliaryLayers
 from dasc.callbacks.averaging import WeightEMA
 from dasc.callbacks.board import Board
+from dasc.callbacks.channels import RemoveChannels
 from dasc.callbacks.checkpoints import AtomicCheckpointIO, StageCheckpoint
 from dasc.callbacks.finite import StopNotFinite
 from dasc.callbacks.images import AugmentedImages
@@ -25,6 +26,7 @@ __all__ = (
     "MagnitudeDecay",
     "PredictionWriter",
     "RecalibrateBatchNorm",
+    "RemoveChannels",
     "SelectionReport",
     "StageCheckpoint",
     "StageProgressBar",

@@ -1,5 +1,6 @@
 """What came out of each stage: a table in a file and in the terminal."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,22 @@ RESULTS = (
 """What came out of a stage, in stages.csv after the columns of its row."""
 
 
-def columns() -> list[str]:
-    """Return the columns of stages.csv: what is reproducible. Times are in timing.csv."""
-    return ["stage", *(name for column in in_order() for name in column.csv_names or (column.name,)), *RESULTS]
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the columns of stages.csv, each with the cell of rows that lack it.
+
+    They are what is reproducible. Times are in timing.csv.
+
+    Args:
+        rows: The rows; columns that only some runs have are included if a row has them.
+    """
+    shown: dict[str, Any] = {"stage": None}
+    for column in in_order():
+        names = column.csv_names or (column.name,)
+        if not column.csv_if_used:
+            shown |= dict.fromkeys(names)
+        elif any(name in row for name in names for row in rows):
+            shown |= dict.fromkeys(names, column.default)
+    return shown | dict.fromkeys(RESULTS)
 
 
 class StageReport(Callback):
@@ -111,9 +125,9 @@ class StageReport(Callback):
 
     def _write(self) -> None:
         if self._folder is not None and self._rows:
-            names = columns()
-            rows = [dict.fromkeys(names) | row for row in self._rows]  # an older version may lack a column
-            write_csv(self._folder / "stages.csv", rows, names)
+            cells = columns(self._rows)
+            rows = [cells | row for row in self._rows]  # an older version may lack a column
+            write_csv(self._folder / "stages.csv", rows, list(cells))
 
 
 def show(rows: list[dict[str, Any]], folder: Path) -> None:

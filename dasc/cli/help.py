@@ -8,7 +8,8 @@ from dasc.stages import COLUMNS
 OPTIONS = """\
 Options are read from config files and the command line; the later wins.
   --config FILE          a config file; --print_config shows what was read
-  --stages '[...]'       the table: {columns}
+  --stages '[...]'       the table, with the columns
+                         {columns}
   --epochs_scale X       every row's epochs times X
   --init_from.path FILE  start a new run from the network of another
   --ckpt_path FILE       {checkpoint}

@@ -11,6 +11,7 @@ from dasc.errors import UserError
 from dasc.modules.classifier import Classifier
 from dasc.modules.pruned import PrunedClassifier
 from dasc.networks import auxiliary_blocks, describe_network
+from dasc.pruning.channels import observe_sizes, removed_share, restore_sizes
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def start_from(module: Classifier, source: InitFrom) -> None:
         raise UserError("init_from.path is missing: give the checkpoint that the run starts from")
     loaded = load_network(source.path, module.trusted_modules())
     _check_blocks(auxiliary_blocks(loaded.network), auxiliary_blocks(module.network), source.path)
+    _take_sizes(module, loaded.network, source.path)
     if source.load in ("weights", "both"):
         _load_weights(module.network, loaded.network, source)
     if source.load in ("masks", "both"):
@@ -52,6 +54,19 @@ def _check_blocks(given: int, asked: int, path: str) -> None:
         f"{path} has {given or 'no'} auxiliary blocks, the first row of stages asks for {asked or 'none'}: "
         f"write auxiliary: {given} there, {remedy}"
     )
+
+
+def _take_sizes(module: Classifier, other: nn.Module, path: str) -> None:
+    """Remove as many channels as the network of a checkpoint has lost."""
+    given, first = removed_share(other), module.stages[0].channels
+    if given > first:
+        raise UserError(
+            f"{path} has lost {given:.4g} of its channels, the first row of stages asks for {first:g}: write "
+            f"channels: {given:g} there, removed channels do not come back"
+        )
+    if given:
+        restore_sizes(module.network, observe_sizes(other))
+        module.on_structure_change()
 
 
 def _load_weights(network: nn.Module, other: nn.Module, source: InitFrom) -> None:

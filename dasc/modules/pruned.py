@@ -8,9 +8,12 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dasc.data import ImageData
 from dasc.errors import UserError
 from dasc.modules.classifier import Classifier
-from dasc.pruning import L1, Criterion, Masks, Scope
+from dasc.networks import Kept
+from dasc.pruning import L1, ChannelCriterion, ChannelL1, Criterion, Masks, Scope
+from dasc.pruning.channels import check_removal, remove_channels, select_channels
 from dasc.seeding import Stream, mix, run_seed
 from dasc.stages import Stages
 
@@ -24,6 +27,8 @@ class PrunedClassifier(Classifier):
         scope: Whether weights are compared within their `layer`, or across all layers (`global`).
         criterion: Selects the weights to prune; by default L1 with this scope.
         skip: Names of layers of the network that are not pruned, such as `conv1`; a name covers all below it.
+            They keep their output channels, too.
+        channel_criterion: Selects the channels to remove; by default ChannelL1 in each layer.
         **kwargs: These and `network` and `stages` are arguments of `Classifier`.
 
     Raises:
@@ -39,6 +44,7 @@ class PrunedClassifier(Classifier):
         scope: Scope = "layer",
         criterion: Criterion | None = None,
         skip: list[str] | None = None,
+        channel_criterion: ChannelCriterion | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(network, stages, **kwargs)
@@ -50,9 +56,44 @@ class PrunedClassifier(Classifier):
         self.scope: Scope = scope
         self.criterion = L1(scope) if criterion is None else criterion
         self.skip = list(skip or ())
+        self.channel_criterion = ChannelL1() if channel_criterion is None else channel_criterion
         self.masks = Masks(self.network, self.skip)
         self._pruned: list[tuple[nn.Parameter, Tensor]] = []
         self._keep_masks_from_ddp()
+
+    def prepare(self, data: ImageData) -> None:
+        """As `Classifier`; check that the channels of the table can be removed.
+
+        Raises:
+            UserError: They cannot, or what `Classifier` raises.
+        """
+        share = max(row.channels for row in self.stages)
+        if share and self._prepared is not data:
+            check_removal(self.network, self.channel_criterion, share, data.image_size, self.skip)
+        super().prepare(data)
+
+    def kept_channels(self, network: nn.Module, share: float, image_size: tuple[int, int]) -> Kept:
+        """Return the positions that layers keep where a share of their original channels is removed.
+
+        Args:
+            network: The network, or a copy of it.
+            share: The share, in [0, 1), with the channels that were removed before.
+            image_size: Height and width of the images.
+
+        Raises:
+            UserError: The channels cannot be removed.
+        """
+        return select_channels(network, self.channel_criterion, share, image_size, self.skip)
+
+    def preview_channels(self, network: nn.Module, share: float, image_size: tuple[int, int]) -> None:
+        """Remove channels from a copy of the network."""
+        remove_channels(network, self.kept_channels(network, share, image_size), share)
+
+    def remove_channels(
+        self, network: nn.Module, kept: Kept, share: float, optimizers: Iterable[Optimizer] = ()
+    ) -> None:
+        """Remove channels from the network, its masks and the optimizers; see `dasc.pruning.channels`."""
+        remove_channels(network, kept, share, self.masks, optimizers)
 
     def on_structure_change(self) -> None:
         """Add masks for new layers, and remove those of layers that are gone."""
@@ -121,7 +162,10 @@ class PrunedClassifier(Classifier):
 
     def recipe(self) -> dict[str, Any]:
         """As `Classifier`, with how it is pruned."""
-        return super().recipe() | {"scope": self.scope, "skip": self.skip} | self.criterion.recipe()
+        recipe = super().recipe() | {"scope": self.scope, "skip": self.skip} | self.criterion.recipe()
+        channels = self.channel_criterion.recipe()
+        # checkpoints from before there were channels have no criterion
+        return recipe if channels == ChannelL1().recipe() else recipe | {"channel_criterion": channels}
 
 
 def _clear_state(optimizer: Optimizer, pruned: Iterable[tuple[nn.Parameter, Tensor]]) -> None:

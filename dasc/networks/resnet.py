@@ -1,5 +1,6 @@
 """Residual networks for small images."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch.nn.functional as F
@@ -7,6 +8,8 @@ from torch import Tensor, nn
 
 from dasc.errors import UserError
 from dasc.networks.auxiliary import AuxiliaryPlace
+from dasc.networks.axes import Axis
+from dasc.networks.channels import ChannelGroup, Part
 
 
 class CifarResNet(nn.Module):
@@ -52,6 +55,63 @@ class CifarResNet(nn.Module):
         """Take blocks of 64 channels, two layers each, after the last one."""
         return AuxiliaryPlace(self.layer3, lambda: _initialise(BasicBlock(64, 64, 1, self.shortcut)))
 
+    def channel_groups(self) -> list[ChannelGroup]:
+        """Return the channels within each block, and those that are added along the shortcuts.
+
+        With shortcut A, a channel of a group of blocks continues in the later ones, and the new ones of a group of
+        blocks are those that its shortcut pads. Torch-Pruning does not know the padding: it would remove others.
+        """
+        inner = [
+            ChannelGroup((Part(f"{name}.conv1"), Part(f"{name}.bn1"), Part(f"{name}.conv2", "in")))
+            for name, block in self.named_modules()
+            if isinstance(block, BasicBlock)
+        ]
+        return [*inner, *(ChannelGroup(tuple(self._parts_along(stream))) for stream in range(3))]
+
+    def _parts_along(self, first: int) -> Iterator[Part]:
+        """Yield the layers that have the channels which are new in group of blocks `first` (from 0)."""
+        if self.shortcut == "B" or first == 0:
+            positions = [(k,) for k in range(self.conv1.out_channels if first == 0 else self._width(first))]
+        else:
+            padding, width = self._padding(first), self._width(first)
+            new = [*range(padding.before), *range(width - padding.after, width)]
+            positions = [(k,) for k in new]
+            name = f"layer{first + 1}.0.shortcut"
+            yield Part(name, "before", tuple((k,) if k < padding.before else () for k in range(len(new))))
+            yield Part(name, "after", tuple((k,) if k >= 0 else () for k in range(-padding.before, padding.after)))
+        for group in range(first, first + 1 if self.shortcut == "B" else 3):
+            if group > first:
+                positions = [(k + self._padding(group).before,) for (k,) in positions]
+            for name, axis in self._layers_along(group):
+                yield Part(name, axis, tuple(positions))
+
+    def _padding(self, group: int) -> "_PadShortcut":
+        padding = self.get_submodule(f"layer{group + 1}.0.shortcut")
+        assert isinstance(padding, _PadShortcut)
+        return padding
+
+    def _width(self, group: int) -> int:
+        return self.get_submodule(f"layer{group + 1}.0.bn2").get_buffer("running_mean").numel()
+
+    def _layers_along(self, group: int) -> Iterator[tuple[str, str]]:
+        """Yield the layers, with their axes, that return or read the sums of a group of blocks."""
+        if group == 0:
+            yield from (("conv1", "out"), ("bn1", "out"))
+        elif self.shortcut == "B":
+            yield from ((f"layer{group + 1}.0.shortcut.{k}", "out") for k in (0, 1))
+        blocks = [name for name, block in self.named_modules() if isinstance(block, BasicBlock)]
+        own = [name for name in blocks if name.startswith(f"layer{group + 1}.")]
+        for name in own:
+            yield from ((f"{name}.conv2", "out"), (f"{name}.bn2", "out"))
+        readers = own if group == 0 else own[1:]
+        if group < 2:
+            readers = [*readers, f"layer{group + 2}.0"]
+            if self.shortcut == "B":
+                yield f"layer{group + 2}.0.shortcut.0", "in"
+        else:
+            yield "fc", "in"
+        yield from ((f"{name}.conv1", "in") for name in readers)
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut around them."""
@@ -79,6 +139,8 @@ class BasicBlock(nn.Module):
 
 class _PadShortcut(nn.Module):
     """Shortcut A: every `stride`-th pixel, and `extra` channels of zeros, half of them on each side."""
+
+    channel_axes = {"before": Axis(("before",)), "after": Axis(("after",))}  # noqa: RUF012
 
     def __init__(self, extra: int, stride: int) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from torchvision.models.shufflenetv2 import InvertedResidual
 
 from dasc.errors import UserError, unknown_name
 from dasc.networks.auxiliary import AuxiliaryPlace
+from dasc.networks.channels import ChannelGroup, Part
 
 Width = Literal["x0_5", "x1_0", "x1_5", "x2_0"]
 
@@ -49,8 +50,25 @@ class CifarShuffleNetV2(ShuffleNetV2):  # type: ignore[misc]  # torchvision ship
         """Take blocks after the last one (464 channels), before conv5."""
         return shufflenet_place(self)
 
+    def channel_groups(self) -> list[ChannelGroup]:
+        """Return the channels within the right branch of each block, and those of conv5."""
+        return shufflenet_groups(self)
+
 
 def shufflenet_place(network: ShuffleNetV2) -> AuxiliaryPlace:
     """Return the place for auxiliary blocks in a ShuffleNetV2 of torchvision."""
     channels = network.conv5[0].in_channels
     return AuxiliaryPlace(network.stage4, lambda: InvertedResidual(channels, channels, stride=1))
+
+
+def shufflenet_groups(network: ShuffleNetV2) -> list[ChannelGroup]:
+    """Return the groups of a ShuffleNetV2 of torchvision: the shuffled inputs and outputs of its blocks stay whole.
+
+    Torch-Pruning fails on the shuffle: https://github.com/VainF/Torch-Pruning/issues/45.
+    """
+    groups = [
+        ChannelGroup((*(Part(f"{name}.branch2.{k}") for k in (0, 1, 3, 4)), Part(f"{name}.branch2.5", "in")))
+        for name, block in network.named_modules()
+        if isinstance(block, InvertedResidual)
+    ]
+    return [*groups, ChannelGroup((Part("conv5.0"), Part("conv5.1"), Part("fc", "in")))]

@@ -8,9 +8,10 @@ from torchvision import models
 
 from dasc.errors import UserError, unknown_name
 from dasc.networks.auxiliary import AuxiliaryPlace
+from dasc.networks.channels import ChannelGroup, with_prefix
 from dasc.networks.mobilenet import mobilenet_place
 from dasc.networks.pretrained import Pretrained, weights_are_deferred
-from dasc.networks.shufflenet import shufflenet_place
+from dasc.networks.shufflenet import shufflenet_groups, shufflenet_place
 from dasc.preprocessing import Preprocessing
 
 TWO_OUTPUTS = {"googlenet", "inception_v3"}  # they return auxiliary logits while training
@@ -79,6 +80,12 @@ class TorchvisionNetwork(nn.Module):
             f"TorchvisionNetwork has no place for auxiliary blocks in {self.name}, only in ResNets, MobileNetV2 and "
             "ShuffleNetV2: write a subclass with the method `auxiliary_place(self) -> dasc.networks.AuxiliaryPlace`, "
             "or leave the column auxiliary out"
+        )
+
+    def channel_groups(self) -> list[ChannelGroup] | None:
+        """Return the groups of a ShuffleNetV2; None for other networks, whose groups Torch-Pruning finds."""
+        return (
+            with_prefix("model", shufflenet_groups(self.model)) if isinstance(self.model, models.ShuffleNetV2) else None
         )
 
 

@@ -33,13 +33,16 @@ class Masks(nn.Module):
         self.follow(network)
 
     def follow(self, network: nn.Module) -> None:
-        """Keep to the layers that the network has now: new ones get masks, all True; those that are gone lose them."""
+        """Keep to the weights that the network has now: new ones get masks, all True; those that are gone lose them.
+
+        A weight of another shape than its mask is a new one.
+        """
         weights = prunable_weights(network)
-        known = self.by_name()
+        known = {name: mask.shape for name, mask in self.by_name().items()}
         for name in known.keys() - weights.keys():
             self._remove(name)
         for name, weight in weights.items():
-            if name not in known and not any(_covers(layer, name) for layer in self._skip):
+            if known.get(name) != weight.shape and not any(_covers(layer, name) for layer in self._skip):
                 self._place(name, torch.ones_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format))
 
     def _place(self, name: str, mask: Tensor) -> None:
@@ -57,6 +60,11 @@ class Masks(nn.Module):
         while path and not list(self.get_submodule(path).buffers()):
             path, _, child = path.rpartition(".")
             del self.get_submodule(path)._modules[child]
+
+    def replace(self, name: str, mask: Tensor) -> None:
+        """Set the mask of a weight that has another shape now."""
+        path, _, leaf = name.rpartition(".")
+        self.get_submodule(path).register_buffer(leaf, mask)
 
     def by_name(self) -> dict[str, Tensor]:
         """Return the masks by the names of their weights."""

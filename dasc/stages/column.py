@@ -92,6 +92,8 @@ class Column(ABC):
     """Whether printed tables have the column even if all rows have the default."""
     csv_names: tuple[str, ...] = ()
     """Columns of stages.csv; () for one with the name of the column."""
+    csv_if_used: bool = False
+    """Whether stages.csv lacks these columns until a row has another value than the default."""
 
     @abstractmethod
     def is_valid(self, value: Any) -> bool:
@@ -126,8 +128,24 @@ class Column(ABC):
         return
 
     def observe(self, network: nn.Module) -> Any:
-        """Return, as plain data for a checkpoint, what `apply` needs to rebuild the structure; None for nothing."""
+        """Return, as plain data for a checkpoint, what `restore` needs to rebuild the structure; None for nothing."""
         return None
+
+    def restore(self, network: nn.Module, recorded: Any) -> None:
+        """Give a network the structure that `observe` returned; None for a checkpoint without it."""
+        if recorded is not None:
+            self.apply(network, recorded)
+
+    def preview(self, network: nn.Module, value: Any, module: Any, image_size: tuple[int, int]) -> None:
+        """Change a network, after `apply`, as `callback` would if a stage started with the weights it has.
+
+        Args:
+            network: A copy of the network of a module that has not been trained.
+            value: The value of the stage.
+            module: The module, which has `capability`.
+            image_size: Height and width of the images.
+        """
+        return
 
     def shrink(self, value: Any, sizes: PlanSizes) -> PlanSizes:
         """Return the sizes that a plan shows, without what the column removes besides the structure of `apply`."""
@@ -140,6 +158,10 @@ class Column(ABC):
     def plan_text(self, value: Any, facts: PlanFacts) -> str:
         """Return the cell in the table of `dasc plan`."""
         return self.text(value)
+
+    def plan_note(self, values: Sequence[Any], module: Any) -> str:
+        """Return what the caption of the table of `dasc plan` says about the values of a module; empty for nothing."""
+        return ""
 
     def is_in_plan(self, values: Sequence[Any]) -> bool:
         """Return whether the table of `dasc plan` has this column."""

@@ -19,8 +19,7 @@ def structure_of(network: nn.Module) -> dict[str, Any]:
 def restore_structure(network: nn.Module, recorded: Mapping[str, Any]) -> None:
     """Give a network the structure that `structure_of` returned; other keys of `recorded` are ignored."""
     for column in at_boundary():
-        if column.name in recorded:
-            column.apply(network, recorded[column.name])
+        column.restore(network, recorded.get(column.name))
 
 
 def with_structure(network: nn.Module, row: Stage) -> nn.Module:

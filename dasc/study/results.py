@@ -51,9 +51,10 @@ def collect(plan: Mapping[str, Any], results: Path) -> list[Row]:
 def write_results(plan: Mapping[str, Any], results: Path) -> list[Row]:
     """Write results.csv and times.csv, and return the rows of the first."""
     rows = collect(plan, results)
+    cells = stage_columns(rows)
     axes = [axis_column(axis) for axis in plan["axes"]]
-    columns = ("part", "run", *axes, "seed", *stage_columns(), *map(result_column, study_formats()), "final")
-    write_csv(results / "results.csv", [{c: row.get(c) for c in columns} for row in rows], columns)
+    columns = ("part", "run", *axes, "seed", *cells, *map(result_column, study_formats()), "final")
+    write_csv(results / "results.csv", [{c: row.get(c, cells.get(c)) for c in columns} for row in rows], columns)
     timed = [(job, read_json(run_folder(results, job["id"]) / RESULT)) for job in plan["jobs"]]
     times = [{"job": job["id"], "title": job["title"]} | result["timing"] for job, result in timed if result]
     write_csv(results / "times.csv", times, ("job", "title", *TIMES))

@@ -5,13 +5,13 @@ from pkgutil import iter_modules
 
 from dasc.stages.column import Column
 
-ORDER = ("epochs", "sparsity", "magnitude", "lr", "auxiliary")
+ORDER = ("epochs", "sparsity", "channels", "magnitude", "lr", "auxiliary")
 """Order of the columns in tables and files; others come after these."""
 
-BOUNDARY = ("auxiliary", "sparsity", "magnitude")
+BOUNDARY = ("auxiliary", "channels", "sparsity", "magnitude")
 """Order in which columns are applied as a stage starts; others come after these.
 
-Blocks are dropped before pruning: the target sparsity refers to the weights that remain.
+Blocks are dropped and channels removed before pruning: the target sparsity refers to the weights that remain.
 """
 
 

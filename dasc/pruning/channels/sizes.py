@@ -1,0 +1,116 @@
+"""Sizes of the layers of a network that has lost channels, as plain data, and the network of such sizes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from dasc.errors import UserError
+from dasc.networks import PlacedGroup, axes_of, axis_size, set_axis_size, tensors_of
+
+_RECORD = "_channels"
+"""Attribute of a network that has lost channels: the share, and the sizes of its layers before."""
+
+Sizes = dict[str, dict[str, int]]
+"""Sizes by the name of a layer, then by its axis."""
+
+
+def removed_share(network: nn.Module) -> float:
+    """Return the share of channels that a network has lost, in [0, 1)."""
+    return float(_record(network)["share"])
+
+
+def observe_sizes(network: nn.Module) -> dict[str, Any] | None:
+    """Return, as plain data, what `restore_sizes` needs; None for a network that has lost no channels."""
+    record = _record(network)
+    layers = dict(network.named_modules())
+    sizes = {
+        name: {axis: axis_size(layers[name], axis) for axis in axes}
+        for name, axes in record["original"].items()
+        if name in layers  # auxiliary blocks are dropped
+    }
+    return {"share": record["share"], "sizes": sizes} if record["share"] else None
+
+
+def restore_sizes(network: nn.Module, recorded: Mapping[str, Any] | None) -> None:
+    """Give the layers of a network the sizes that `observe_sizes` returned.
+
+    Tensors that become larger are filled with 0, and those that become smaller are cut.
+
+    Args:
+        network: The network; layers that are not in `recorded` get their original sizes.
+        recorded: The sizes; None for those of a network that has lost no channels.
+
+    Raises:
+        UserError: The network has no such layers, or they were smaller before channels were removed.
+    """
+    sizes: Sizes = {} if recorded is None else recorded["sizes"]
+    _check_sizes(network, sizes)
+    note_removal(network, 0.0 if recorded is None else float(recorded["share"]), sizes)
+    layers = dict(network.named_modules())
+    for name, axes in _record(network)["original"].items():
+        for axis, original in axes.items() if name in layers else ():
+            _resize(layers[name], axis, sizes.get(name, {}).get(axis, original))
+
+
+def _check_sizes(network: nn.Module, sizes: Sizes) -> None:
+    layers = dict(network.named_modules())
+    for name, axes in sizes.items():
+        for axis, size in axes.items():
+            known = name in layers and axis in axes_of(layers[name])
+            most = original_size(network, name, axis) if known else 0
+            if not isinstance(size, int) or not 0 <= size <= most:
+                raise UserError(
+                    f"the channels of a checkpoint must be of its own network, got {size} for the axis {axis} of "
+                    f"{name}, which has {most}: it is damaged"
+                )
+
+
+def note_removal(network: nn.Module, share: float, changed: Mapping[str, Mapping[str, Any]]) -> None:
+    """Record the share of channels that a network has lost, and the sizes of layers before they change.
+
+    Args:
+        network: The network, whose layers still have their sizes.
+        share: The share, in [0, 1).
+        changed: The layers that change, by name, with their axes.
+    """
+    record = _record(network)
+    original = {name: dict(axes) for name, axes in record["original"].items()}
+    for name, axes in changed.items():
+        sizes = original.setdefault(name, {})
+        for axis in axes:
+            sizes.setdefault(axis, axis_size(network.get_submodule(name), axis))
+    setattr(network, _RECORD, {"share": share, "original": original})
+
+
+def original_size(network: nn.Module, layer: str, axis: str) -> int:
+    """Return the size of an axis before channels were removed."""
+    found: int | None = _record(network)["original"].get(layer, {}).get(axis)
+    return axis_size(network.get_submodule(layer), axis) if found is None else found
+
+
+def original_channels(network: nn.Module, group: PlacedGroup) -> int:
+    """Return how many channels a group had before channels were removed."""
+    return max(sum(original_size(network, *key) for key in group.counted_axes(network)), group.size)
+
+
+def _record(network: nn.Module) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(network, _RECORD, {"share": 0.0, "original": {}})
+    return found
+
+
+def _resize(layer: nn.Module, axis: str, size: int) -> None:
+    if axis_size(layer, axis) == size:
+        return
+    for name, (tensor, dim) in tensors_of(layer, axis).items():
+        old = tensor.detach().narrow(dim, 0, min(size, tensor.shape[dim]))
+        more = [*tensor.shape[:dim], size - old.shape[dim], *tensor.shape[dim + 1 :]]
+        set_tensor(layer, name, torch.cat([old, old.new_zeros(more)], dim))
+    set_axis_size(layer, axis, size)
+
+
+def set_tensor(layer: nn.Module, name: str, value: torch.Tensor) -> None:
+    """Set a parameter, as a new object, or a buffer of a layer."""
+    old = getattr(layer, name)
+    setattr(layer, name, nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value)

@@ -189,6 +189,7 @@ def test_dropped_blocks_are_not_in_the_record() -> None:
         {"conv9": {"out": 2}},
         {"conv1": {"up": 2}},
         {"conv1": {"out": "8"}},
+        {"conv1": {"out": 0}},
     ],
 )
 def test_damaged_sizes_are_refused(sizes: Any) -> None:
@@ -199,6 +200,26 @@ def test_damaged_sizes_are_refused(sizes: Any) -> None:
     ):
         restore_sizes(network, {"share": 0.5, "sizes": sizes})
     assert shapes(network) == before
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        {},
+        [],
+        "half",
+        {"share": 0.5},
+        {"share": "0.5", "sizes": {}},
+        {"share": 1.0, "sizes": {}},
+        {"share": float("nan"), "sizes": {}},
+        {"share": 0.5, "sizes": {"conv1": 8}},
+    ],
+)
+def test_other_data_are_refused(recorded: Any) -> None:
+    network = CifarResNet(10, 8)
+    with pytest.raises(UserError, match="the channels of a checkpoint must be a share and sizes by layer"):
+        restore_sizes(network, recorded)
+    assert removed_share(network) == 0
 
 
 EXPORTED = [

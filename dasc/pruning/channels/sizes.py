@@ -43,15 +43,29 @@ def restore_sizes(network: nn.Module, recorded: Mapping[str, Any] | None) -> Non
         recorded: The sizes; None for those of a network that has lost no channels.
 
     Raises:
-        UserError: The network has no such layers, or they were smaller before channels were removed.
+        UserError: The data are damaged, the network has no such layers, or they were smaller before channels were
+            removed; the network is as before.
     """
-    sizes: Sizes = {} if recorded is None else recorded["sizes"]
+    share, sizes = (0.0, {}) if recorded is None else _parse(recorded)
     _check_sizes(network, sizes)
-    note_removal(network, 0.0 if recorded is None else float(recorded["share"]), sizes)
+    note_removal(network, share, sizes)
     layers = dict(network.named_modules())
     for name, axes in _record(network)["original"].items():
         for axis, original in axes.items() if name in layers else ():
             _resize(layers[name], axis, sizes.get(name, {}).get(axis, original))
+
+
+def _parse(recorded: Any) -> tuple[float, Sizes]:
+    """Return the share and the sizes in recorded data, which may be those of a foreign file."""
+    found: Mapping[str, Any] = recorded if isinstance(recorded, Mapping) else {}
+    share, sizes = found.get("share"), found.get("sizes")
+    is_share = isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share < 1
+    is_table = isinstance(sizes, Mapping) and all(isinstance(axes, Mapping) for axes in sizes.values())
+    if share is None or sizes is None or not is_share or not is_table:
+        raise UserError(
+            "the channels of a checkpoint must be a share and sizes by layer, got other data: it is damaged"
+        )
+    return float(share), {name: dict(axes) for name, axes in sizes.items()}
 
 
 def _check_sizes(network: nn.Module, sizes: Sizes) -> None:
@@ -60,7 +74,7 @@ def _check_sizes(network: nn.Module, sizes: Sizes) -> None:
         for axis, size in axes.items():
             known = name in layers and axis in axes_of(layers[name])
             most = original_size(network, name, axis) if known else 0
-            if not isinstance(size, int) or not 0 <= size <= most:
+            if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
                 raise UserError(
                     f"the channels of a checkpoint must be of its own network, got {size} for the axis {axis} of "
                     f"{name}, which has {most}: it is damaged"

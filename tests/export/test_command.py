@@ -285,6 +285,10 @@ RUNS: dict[str, dict[str, Any]] = {
             "init_args": {"teacher": {"path": "teacher.pt", "network": "CifarResNet", "network_args": {"depth": 14}}},
         },
     },
+    "half of the channels": {
+        "depth": 8,
+        "stages": [{"epochs": 1}, {"epochs": 1, "channels": 0.5, "sparsity": 0.3}],
+    },
     "dropped auxiliary blocks": {
         "depth": 8,
         "stages": [{"epochs": 1, "auxiliary": 2}, {"epochs": 1, "auxiliary": 0, "sparsity": 0.6}],

@@ -13,7 +13,14 @@ class ArgumentParser(argparse.ArgumentParser):
     """Parser that raises the user's mistakes, and does not accept abbreviated options."""
 
     def __init__(self, **settings: Any) -> None:
+        self._options: list[str] = []
         super().__init__(**settings, allow_abbrev=False)
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """As `argparse.ArgumentParser`."""
+        if settings.get("help") != SUPPRESS:
+            self._options += [name for name in names if name.startswith("--")]
+        return super().add_argument(*names, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong.
@@ -42,9 +49,7 @@ class ArgumentParser(argparse.ArgumentParser):
         for word in rest:
             if not word.startswith("-"):
                 raise UserError(f"'{word}' must follow an option: {hint.format(word=word)}")
-            known = [option for action in self._actions for option in action.option_strings if action.help != SUPPRESS]
-            long = [option for option in known if option.startswith("--")]
-            raise UserError(unknown_name(f"option of {name}", word.partition("=")[0], long))
+            raise UserError(unknown_name(f"option of {name}", word.partition("=")[0], self._options))
         return given
 
 

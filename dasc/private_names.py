@@ -107,4 +107,14 @@ PRIVATE_NAMES = (
         "_python_dispatch",
         "dasc.memory measures activations with it, as torch's public FlopCounterMode does",
     ),
+    PrivateName(
+        "torch.utils",
+        "_pytree",
+        "dasc.export.allocation finds the tensors among the arguments of an operation, as torch's own modes do",
+    ),
+    PrivateName(
+        "torch._ops.OpOverload",
+        "_schema",
+        "dasc.export.allocation asks it whether an operation writes into its arguments, and whether it has a device",
+    ),
 )

@@ -4,11 +4,10 @@ import ctypes
 import gc
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-
-_MMAP_THRESHOLD = -3
-"""M_MMAP_THRESHOLD of mallopt(3): from this size on, memory is given back at once."""
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
@@ -20,7 +19,6 @@ def peak_bytes(call: Callable[[], object]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**17)  # else it depends on the tests before, and so do gaps
             call()
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)
@@ -42,3 +40,14 @@ def _peak() -> int:
     match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert match is not None
     return int(match[1]) * 1024
+
+
+def peak_bytes_alone(code: str) -> int:
+    """Run code twice in a new process; return by how many bytes its resident memory rose the second time (Linux).
+
+    What is allocated beside large blocks that earlier tests have freed would count, too.
+    """
+    script = f"from tests.support.peak import peak_bytes\n\ndef call():\n    {code}\n\nprint(peak_bytes(call))"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return int(done.stdout)

@@ -20,7 +20,7 @@ from dasc.stages import Stages, lr_at
 from tests.support.channels import shapes
 from tests.support.training import bare_trainer
 
-TABLE = [
+TABLE: list[dict[str, Any]] = [
     {"epochs": 2, "sparsity": 0.2, "auxiliary": 1},
     {"epochs": 1, "sparsity": 0.5, "channels": 0.5},
     {"epochs": 1, "sparsity": 0.5, "channels": 0.75},
@@ -203,7 +203,7 @@ def test_the_recipe_names_a_criterion_that_is_not_the_default() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_network_loses_channels(tmp_path: Path) -> None:
-    rows = [{"epochs": 1}, {"epochs": 1, "channels": 0.5}]
+    rows: list[dict[str, Any]] = [{"epochs": 1}, {"epochs": 1, "channels": 0.5}]
     ends = []
     for compiled in (False, True):
         module = make(rows, compile=compiled)
@@ -214,7 +214,7 @@ def test_a_compiled_network_loses_channels(tmp_path: Path) -> None:
 
 
 def test_a_second_fit_starts_from_the_sizes_of_its_checkpoint(tmp_path: Path) -> None:
-    rows = [{"epochs": 1}, {"epochs": 1, "channels": 0.5}]
+    rows: list[dict[str, Any]] = [{"epochs": 1}, {"epochs": 1, "channels": 0.5}]
     module = make(rows)
     trainer = fit(module, RemoveChannels(module.stages), max_epochs=1)
     trainer.save_checkpoint(tmp_path / "dense.ckpt")
@@ -234,7 +234,7 @@ def test_a_second_fit_starts_from_the_sizes_of_its_checkpoint(tmp_path: Path) ->
 
 
 def test_auxiliary_blocks_are_dropped_after_channels_were_removed() -> None:
-    rows = [{"epochs": 1, "auxiliary": 2}, {"epochs": 1, "auxiliary": 1, "channels": 0.5}]
+    rows: list[dict[str, Any]] = [{"epochs": 1, "auxiliary": 2}, {"epochs": 1, "auxiliary": 1, "channels": 0.5}]
     module = make([*rows, {"epochs": 1, "channels": 0.5}])
     fit(module, *column_callbacks(module.stages, module))
     plain = CifarResNet(10, 8)

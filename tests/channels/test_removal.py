@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -181,45 +182,69 @@ def test_dropped_blocks_are_not_in_the_record() -> None:
     assert not any("auxiliary" in name for name in (recorded or {})["sizes"])
 
 
+DAMAGED: list[tuple[Any, str]] = [
+    ({"conv1": {"out": 17}}, "of conv1 (out) must be from 1 to 16, got 17"),
+    ({"conv1": {"out": 10**30}}, "of conv1 (out) must be from 1 to 16, got 1000000000"),
+    ({"conv1": {"out": 8}, "bn1": {"out": 0}}, "of bn1 (out) must be from 1 to 16, got 0"),
+    ({"layer2.0.shortcut": {"before": -1}}, "of layer2.0.shortcut (before) must be from 0 to 8, got -1"),
+    ({"conv1": {"out": "8"}}, "of conv1 (out) must be from 1 to 16, got '8'"),
+    ({"conv1": {"out": True}}, "of conv1 (out) must be from 1 to 16, got True"),
+    ({"conv1": {"out": 8.0}}, "of conv1 (out) must be from 1 to 16, got 8.0"),
+    ({"conv9": {"out": 2}}, "must be of layers of CifarResNet, got {'out': 2} for 'conv9'"),
+    ({"conv1": {"up": 2}}, "must be of layers of CifarResNet, got {'up': 2} for 'conv1'"),
+    ({"layer1": {"out": 2}}, "must be of layers of CifarResNet, got {'out': 2} for 'layer1'"),
+    ({"conv1": 8}, "must be of layers of CifarResNet, got 8 for 'conv1'"),
+    ({"conv1": {}}, "must be of layers of CifarResNet, got {} for 'conv1'"),
+    ([1], "must be of layers of CifarResNet, got [1] for ''"),
+]
+
+
+@pytest.mark.parametrize(("sizes", "said"), DAMAGED)
+def test_damaged_sizes_are_refused(sizes: Any, said: str) -> None:
+    _refuses({"share": 0.5, "sizes": sizes}, said)
+
+
 @pytest.mark.parametrize(
-    "sizes",
+    ("recorded", "said"),
     [
-        {"conv1": {"out": 17}},
-        {"conv1": {"out": -1}},
-        {"conv9": {"out": 2}},
-        {"conv1": {"up": 2}},
-        {"conv1": {"out": "8"}},
-        {"conv1": {"out": 0}},
+        (0.5, "must be a share and sizes, got 0.5"),
+        ({}, "must be a share and sizes, got {}"),
+        ({"share": 0.5}, "must be a share and sizes, got {'share': 0.5}"),
+        ({"share": 0.5, "sizes": {}, "code": 1}, "must be a share and sizes, got"),
+        ({"share": 1.0, "sizes": {}}, "must be a number in (0, 1), got 1.0"),
+        ({"share": float("nan"), "sizes": {}}, "must be a number in (0, 1), got nan"),
+        ({"share": None, "sizes": {}}, "must be a number in (0, 1), got None"),
     ],
 )
-def test_damaged_sizes_are_refused(sizes: Any) -> None:
+def test_a_damaged_record_is_refused(recorded: Any, said: str) -> None:
+    _refuses(recorded, said)
+
+
+def _refuses(recorded: Any, said: str) -> None:
     network = CifarResNet(10, 8)
     before = shapes(network)
-    with pytest.raises(
-        UserError, match=r"the channels of a checkpoint must be of its own network, got .*: it is damaged"
-    ):
-        restore_sizes(network, {"share": 0.5, "sizes": sizes})
-    assert shapes(network) == before
-
-
-@pytest.mark.parametrize(
-    "recorded",
-    [
-        {},
-        [],
-        "half",
-        {"share": 0.5},
-        {"share": "0.5", "sizes": {}},
-        {"share": 1.0, "sizes": {}},
-        {"share": float("nan"), "sizes": {}},
-        {"share": 0.5, "sizes": {"conv1": 8}},
-    ],
-)
-def test_other_data_are_refused(recorded: Any) -> None:
-    network = CifarResNet(10, 8)
-    with pytest.raises(UserError, match="the channels of a checkpoint must be a share and sizes by layer"):
+    with pytest.raises(UserError) as raised:
         restore_sizes(network, recorded)
-    assert removed_share(network) == 0
+    assert said in str(raised.value)
+    assert str(raised.value).endswith(": the file is damaged or of another network, use another one")
+    assert shapes(network) == before
+    assert observe_sizes(network) is None
+
+
+def test_sizes_in_json_rebuild_a_network_without_memory() -> None:
+    network = CifarResNet(10, 8)
+    remove(network, 0.95)  # one padded channel remains, on one of two sides
+    recorded = observe_sizes(network)
+    parsed = json.loads(json.dumps(recorded))
+    assert parsed == recorded
+    assert recorded is not None
+    assert 0 in [size for axes in recorded["sizes"].values() for size in axes.values()]
+    with torch.device("meta"):
+        other = CifarResNet(10, 8)
+        restore_sizes(other, parsed)
+    assert shapes(other) == shapes(network)
+    assert all(tensor.is_meta for tensor in other.state_dict().values())
+    assert observe_sizes(other) == recorded
 
 
 EXPORTED = [

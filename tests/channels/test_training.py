@@ -20,7 +20,7 @@ from dasc.stages import Stages, lr_at
 from tests.support.channels import shapes
 from tests.support.training import bare_trainer
 
-TABLE = [
+TABLE: list[dict[str, Any]] = [
     {"epochs": 2, "sparsity": 0.2, "auxiliary": 1},
     {"epochs": 1, "sparsity": 0.5, "channels": 0.5},
     {"epochs": 1, "sparsity": 0.5, "channels": 0.75},

@@ -1,6 +1,7 @@
 """Sizes of the layers of a network that has lost channels, as plain data, and the network of such sizes."""
 
 from collections.abc import Mapping
+from reprlib import repr as shorten
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from dasc.networks import PlacedGroup, axes_of, axis_size, set_axis_size, tensor
 
 _RECORD = "_channels"
 """Attribute of a network that has lost channels: the share, and the sizes of its layers before."""
+
+_REMEDY = "the file is damaged or of another network, use another one"
 
 Sizes = dict[str, dict[str, int]]
 """Sizes by the name of a layer, then by its axis."""
@@ -36,18 +39,18 @@ def observe_sizes(network: nn.Module) -> dict[str, Any] | None:
 def restore_sizes(network: nn.Module, recorded: Mapping[str, Any] | None) -> None:
     """Give the layers of a network the sizes that `observe_sizes` returned.
 
-    Tensors that become larger are filled with 0, and those that become smaller are cut.
+    Tensors that become larger are filled with 0, and those that become smaller are cut. `recorded` is checked before
+    the network changes: no layer becomes larger than it was before channels were removed.
 
     Args:
-        network: The network; layers that are not in `recorded` get their original sizes.
-        recorded: The sizes; None for those of a network that has lost no channels.
+        network: The network, on any device, `meta` included; layers that are not in `recorded` get their original
+            sizes.
+        recorded: The sizes, as from a checkpoint or parsed JSON; None for those of a network that has lost no channels.
 
     Raises:
-        UserError: The data are damaged, the network has no such layers, or they were smaller before channels were
-            removed; the network is as before.
+        UserError: `recorded` is not of this form, or not of this network.
     """
-    share, sizes = (0.0, {}) if recorded is None else _parse(recorded)
-    _check_sizes(network, sizes)
+    share, sizes = (0.0, {}) if recorded is None else _read(network, recorded)
     note_removal(network, share, sizes)
     layers = dict(network.named_modules())
     for name, axes in _record(network)["original"].items():
@@ -55,30 +58,37 @@ def restore_sizes(network: nn.Module, recorded: Mapping[str, Any] | None) -> Non
             _resize(layers[name], axis, sizes.get(name, {}).get(axis, original))
 
 
-def _parse(recorded: Any) -> tuple[float, Sizes]:
-    """Return the share and the sizes in recorded data, which may be those of a foreign file."""
-    found: Mapping[str, Any] = recorded if isinstance(recorded, Mapping) else {}
-    share, sizes = found.get("share"), found.get("sizes")
-    is_share = isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share < 1
-    is_table = isinstance(sizes, Mapping) and all(isinstance(axes, Mapping) for axes in sizes.values())
-    if share is None or sizes is None or not is_share or not is_table:
-        raise UserError(
-            "the channels of a checkpoint must be a share and sizes by layer, got other data: it is damaged"
-        )
-    return float(share), {name: dict(axes) for name, axes in sizes.items()}
+def _read(network: nn.Module, recorded: object) -> tuple[float, Sizes]:
+    """Return the share and the sizes of `observe_sizes`.
 
-
-def _check_sizes(network: nn.Module, sizes: Sizes) -> None:
+    Raises:
+        UserError: They are malformed, or not of this network.
+    """
+    if not isinstance(recorded, Mapping) or recorded.keys() != {"share", "sizes"}:
+        raise UserError(f"recorded channels must be a share and sizes, got {shorten(recorded)}: {_REMEDY}")
+    share, sizes = recorded["share"], recorded["sizes"]
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise UserError(f"the share of recorded channels must be a number in (0, 1), got {shorten(share)}: {_REMEDY}")
     layers = dict(network.named_modules())
-    for name, axes in sizes.items():
+    for name, axes in sizes.items() if isinstance(sizes, Mapping) else [("", sizes)]:
+        known = axes_of(layers[name]) if name in layers else {}
+        if not isinstance(axes, Mapping) or not known.keys() >= axes.keys() or not axes:
+            raise UserError(
+                f"recorded channels must be of layers of {type(network).__name__}, got {shorten(axes)} for "
+                f"{shorten(name)}: {_REMEDY}"
+            )
         for axis, size in axes.items():
-            known = name in layers and axis in axes_of(layers[name])
-            most = original_size(network, name, axis) if known else 0
-            if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
-                raise UserError(
-                    f"the channels of a checkpoint must be of its own network, got {size} for the axis {axis} of "
-                    f"{name}, which has {most}: it is damaged"
-                )
+            _check_size(network, name, axis, size)
+    return share, {name: dict(axes) for name, axes in sizes.items()}
+
+
+def _check_size(network: nn.Module, layer: str, axis: str, size: object) -> None:
+    least = 1 if axes_of(network.get_submodule(layer))[axis].tensors else 0  # padding may become 0
+    most = original_size(network, layer, axis)
+    if isinstance(size, bool) or not isinstance(size, int) or not least <= size <= most:
+        raise UserError(
+            f"recorded channels of {layer} ({axis}) must be from {least} to {most}, got {shorten(size)}: {_REMEDY}"
+        )
 
 
 def note_removal(network: nn.Module, share: float, changed: Mapping[str, Mapping[str, Any]]) -> None:

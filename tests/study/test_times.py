@@ -1,6 +1,6 @@
 import pytest
 
-from dasc.study.estimate import span
+from dasc.study.execution.times import span
 from tests.study.test_schedule import JOBS
 
 SECONDS = {"a": 3.0, "b": 2.0, "c": 4.0, "d": 1.0, "e": 5.0}

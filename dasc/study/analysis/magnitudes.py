@@ -1,11 +1,12 @@
 """Which magnitude suits which sparsity: Eq. 3 of Yu, Zhang, Ma 2023, the optimal and the maximal one."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+import pandas as pd
 import yaml
 from lightning.pytorch import Trainer
 
@@ -13,10 +14,10 @@ from dasc import checkpoint
 from dasc.config import ConfigReader
 from dasc.data import ImageData
 from dasc.errors import UserError
+from dasc.study.analysis.results import Axes, axis_column, is_number, last_rows, maximal, optimal, seed_values
+from dasc.study.execution.scores import augmented_loss, scoring_trainer
 from dasc.study.folders import CONFIG, checkpoint_path, read_json, run_folder, write_json
-from dasc.study.points import is_number, last_rows, magnitude_points, maximal, optimal
-from dasc.study.results import Row, axis_column
-from dasc.study.scores import augmented_loss, scoring_trainer
+from dasc.study.plan import Plan
 
 DRAWS = 5
 """Fixed draws of the augmentation that the cross entropy of Eq. 3 is the mean over."""
@@ -58,75 +59,82 @@ class Suited:
         return int(value) if str(value).isdecimal() else str(value)
 
 
-def select(rows: Sequence[Row], axes: Mapping[str, Sequence[str]], chosen: Mapping[str, str]) -> list[Row]:
-    """Return the rows of the study with labels, one for each axis that is not about magnitude or sparsity.
+def select(rows: pd.DataFrame, axes: Axes, chosen: Mapping[str, str]) -> pd.DataFrame:
+    """Return the last stage of each run and sparsity, of the networks with some labels.
+
+    Args:
+        rows: The typed rows of the results.
+        axes: The labels of the axes but that of the seeds.
+        chosen: A label for axes that are about neither magnitude nor sparsity.
 
     Raises:
         UserError: A label is missing or unknown.
     """
+    kept = last_rows(rows)
     for axis, label in chosen.items():
         if axis not in axes or label not in axes[axis]:
             raise UserError(f"--select {axis}={label} is no label of the study: it has {dict(axes)}")
-    kept = [row for row in last_rows(rows) if all(row[axis_column(a)] == label for a, label in chosen.items())]
+        kept = kept[kept[axis_column(axis)] == label]
+    setting = kept.groupby(["seed", "magnitude", "sparsity_asked"], observed=True)
     for axis in axes:
-        open_labels = _mixed(kept, axis)
-        if open_labels:
+        differ = setting[[axis_column(axis), "test_nll"]].filter(
+            lambda those: those.iloc[:, 0].nunique() > 1 and those["test_nll"].nunique() > 1
+        )
+        if len(differ):
             raise UserError(
                 f"the study has several networks for each magnitude and sparsity, by the axis {axis}: choose one by "
-                f"--select '{axis}={open_labels[0]}'"
+                f"--select '{axis}={differ.iloc[0, 0]}'"
             )
     return kept
 
 
-def suited(rows: Sequence[Row], losses: Mapping[tuple[str, int], float]) -> list[Suited]:
+def suited(rows: pd.DataFrame, losses: Mapping[tuple[str, int], float]) -> list[Suited]:
     """Return what suits each sparsity, in ascending order.
 
     Args:
         rows: The last stage of each run and sparsity.
         losses: The cross entropy on augmented validation images, by run and stage.
     """
-    (points,) = magnitude_points(rows, {}, METRIC).values()
+    accuracies = seed_values(rows, ["sparsity_asked", "magnitude"], METRIC)
+    augmented = [losses.get((run, stage), math.nan) for run, stage in zip(rows["run"], rows["stage"], strict=True)]
     found = []
-    for sparsity, by_magnitude in points.items():
-        means = {
-            int(magnitude): fmean(values)
-            for magnitude in by_magnitude
-            if is_number(magnitude)
-            and (values := [losses[row["run"], row["stage"]] for row in _at(rows, sparsity, magnitude)])
+    for sparsity, values in accuracies.groupby(level="sparsity_asked"):
+        means = values.droplevel("sparsity_asked").groupby(level="magnitude", observed=True).mean().to_dict()
+        here = rows.assign(loss=augmented)[rows["sparsity_asked"] == sparsity]
+        by_loss = {
+            int(m): loss for m, loss in here.groupby("magnitude", observed=True)["loss"].mean().items() if is_number(m)
         }
-        best = min(means, key=lambda m: (means[m], m), default=None)
-        found.append(Suited(sparsity, best, optimal(by_magnitude, METRIC), maximal(by_magnitude, METRIC)))
+        best = min(by_loss, key=lambda m: (by_loss[m], m), default=None)
+        found.append(Suited(float(str(sparsity)), best, optimal(means, METRIC), maximal(means, METRIC)))
     return found
 
 
 def augmented_losses(
-    rows: Sequence[Row], plan: Mapping[str, Any], results: Path, reader: ConfigReader
+    rows: pd.DataFrame, plan: Plan, results: Path, reader: ConfigReader
 ) -> dict[tuple[str, int], float]:
     """Return the cross entropy of Eq. 3 by run and stage: on augmented validation images, mean over fixed draws.
 
-    Each network is scored once; what was scored is kept beside it.
+    Each network is scored once; the scores are kept in its folder.
     """
     scoring: tuple[Trainer, ImageData] | None = None
     losses: dict[tuple[str, int], float] = {}
-    for row in rows:
-        if not is_number(row["magnitude"]):
-            continue
-        folder = run_folder(results, _trained_in(plan, row["run"], row["stage"]))
+    numbers = rows[[is_number(magnitude) for magnitude in rows["magnitude"]]]
+    for run, stage, magnitude in zip(numbers["run"], numbers["stage"], numbers["magnitude"], strict=True):
+        folder = run_folder(results, _trained_in(plan, run, stage))
         kept = folder / "augmented_loss.json"
         known = read_json(kept) or {}
-        key = f"stage {row['stage']}, M {row['magnitude']}, {DRAWS} draws"
+        key = f"stage {stage}, M {magnitude}, {DRAWS} draws"
         if key not in known:
-            path = checkpoint_path(folder, f"stage-{row['stage']}")
-            loaded = checkpoint.load_network(path, _trusted(folder))
+            loaded = checkpoint.load_network(checkpoint_path(folder, f"stage-{stage}"), _trusted(folder))
             scoring = scoring or _scoring(folder, reader, loaded.meta)
             trainer, data = scoring
-            known[key] = augmented_loss(trainer, loaded.network, data, int(row["magnitude"]), DRAWS)
+            known[key] = augmented_loss(trainer, loaded.network, data, int(magnitude), DRAWS)
             write_json(kept, known)
-        losses[row["run"], row["stage"]] = known[key]
+        losses[run, stage] = known[key]
     return losses
 
 
-def overlay(found: Sequence[Suited], by: str, rows: Sequence[Row], results: Path) -> str:
+def overlay(found: Sequence[Suited], by: str, rows: pd.DataFrame, results: Path) -> str:
     """Return a config of the table with the magnitude that suits each sparsity, for `dasc fit` over the study's own.
 
     Rows keep the length and the learning rate that they have in the study.
@@ -134,42 +142,21 @@ def overlay(found: Sequence[Suited], by: str, rows: Sequence[Row], results: Path
     Raises:
         UserError: A sparsity has no such magnitude.
     """
-    table = []
+    head, lines = f"# The {by} magnitude at each sparsity, from {results}.\n", ""
     for each in found:
-        row = next(row for row in rows if row["sparsity_asked"] == each.sparsity)
+        row = rows[rows["sparsity_asked"] == each.sparsity].iloc[0]
         config = yaml.safe_load((run_folder(results, row["run"]) / CONFIG).read_text())
-        table.append(config["stages"][row["stage"] - 1] | {"magnitude": each.chosen(by)})
-    scale = config["epochs_scale"]
-    head = f"# The {by} magnitude at each sparsity, from {results}.\n"
-    lines = "".join(f"  - {_flow(row)}\n" for row in table)
-    return f"{head}epochs_scale: {scale}\nstages:\n{lines}"
+        stage = config["stages"][row["stage"] - 1] | {"magnitude": each.chosen(by)}
+        lines += f"  - {yaml.safe_dump(stage, default_flow_style=True, sort_keys=False, width=1000).strip()}\n"
+    return f"{head}epochs_scale: {config['epochs_scale']}\nstages:\n{lines}"
 
 
-def _flow(row: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(row), default_flow_style=True, sort_keys=False, width=1000).strip()
-
-
-def _at(rows: Sequence[Row], sparsity: float, magnitude: str) -> list[Row]:
-    return [row for row in rows if row["sparsity_asked"] == sparsity and row["magnitude"] == magnitude]
-
-
-def _mixed(rows: Sequence[Row], axis: str) -> list[str]:
-    """Return the labels of an axis that networks of the same seed, magnitude and sparsity differ in."""
-    labels: dict[tuple[Any, ...], dict[str, float]] = {}
-    for row in rows:
-        key = (row["seed"], row["magnitude"], row["sparsity_asked"])
-        labels.setdefault(key, {})[row[axis_column(axis)]] = row["test_nll"]
-    several = [found for found in labels.values() if len(set(found.values())) > 1]
-    return list(several[0]) if several else []
-
-
-def _trained_in(plan: Mapping[str, Any], run: str, stage: int) -> str:
-    """Return the job that trained a stage of a run: its own, or one that it goes on from."""
-    jobs = {job["id"]: job for job in plan["jobs"]}
-    job = jobs[run]
-    while job["start"] is not None and stage <= job["start_rows"]:
-        job = jobs[job["start"]]
-    return str(job["id"])
+def _trained_in(plan: Plan, run: str, stage: int) -> str:
+    """Return the ID of the training of a stage of a run: its own, or one that it continues from."""
+    training = plan.trainings[run]
+    while training.start is not None and stage <= training.start_rows:
+        training = plan.trainings[training.start]
+    return training.id
 
 
 def _trusted(folder: Path) -> list[str]:

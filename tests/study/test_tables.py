@@ -133,7 +133,8 @@ def test_sentences_say_which_differences_are_established() -> None:
     assert [float(cells(table, "p")[i].removeprefix("< ")) for i in (2, 1, 3)] == pytest.approx(expected, abs=6e-4)
     assert table.note == (
         "Established at 5%: a has a higher test (%) than the baseline, by 2.00; "
-        "b has a lower test (%) than the baseline, by 3.50. Not established: c. Not tested: d."
+        "b has a lower test (%) than the baseline, by 3.50. "
+        "Not established, which does not show that they are equal: c. Not tested: d."
     )
     assert 2 * p["a"] < 0.05
     few = table_of([r for r in rows if r["axis_scheme"] in ("base", "d")], {"scheme": "base"}, axes=axes)

@@ -30,6 +30,9 @@ _PAIRED = (
     "differences are not all equal, corrected for the comparisons of this table (Holm)."
 )
 _LEVEL = 1 - CONFIDENCE
+_NOT_ESTABLISHED = "Not established, which does not show that they are equal"
+_LISTED = 6
+"""Settings without an established difference that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -95,22 +98,26 @@ def _settings(
 
 def _sentences(settings: Sequence[_Setting], metric: str) -> str:
     """Return what the comparisons establish, in words."""
-    compared = [each for each in settings if not each.is_baseline]
+    compared, form = [each for each in settings if not each.is_baseline], metric_formats()[metric]
+    if all(each.p is None for each in compared):
+        return (
+            f"No difference is tested: that takes {MIN_TESTED_PAIRS} common seeds whose differences are not all equal."
+        )
     varying = [i for i, labels in enumerate(zip(*(s.labels for s in settings), strict=True)) if len(set(labels)) > 1]
-    form = metric_formats()[metric]
-    parts: dict[str, list[str]] = {f"Established at {_LEVEL:.0%}": [], "Not established": [], "Not tested": []}
+    found: dict[str, list[str]] = {f"Established at {_LEVEL:.0%}": [], _NOT_ESTABLISHED: [], "Not tested": []}
     for each in compared:
         name = ", ".join(each.labels[i] for i in varying)
         if each.established and each.comparison is not None:
             side = "higher" if each.comparison.difference > 0 else "lower"
             difference = f"{abs(each.comparison.difference) * form.scale:.{form.digits}f}"
             name = f"{name} has a {side} {form.short} than the baseline, by {difference}"
-        parts[list(parts)[0 if each.established else 2 if each.p is None else 1]].append(name)
-    if compared and all(each.p is None for each in compared):
-        return (
-            f"No difference is tested: that takes {MIN_TESTED_PAIRS} common seeds whose differences are not all equal."
-        )
-    return " ".join(f"{part}: {'; '.join(names)}." for part, names in parts.items() if names)
+        list(found.values())[0 if each.established else 2 if each.p is None else 1].append(name)
+    first, *others = found.items()
+    parts = [f"{first[0]}: {'; '.join(first[1])}." if first[1] else "No difference is established."]
+    for part, names in others:
+        listed = "; ".join(names) if len(names) <= _LISTED else f"{len(names)} of {len(compared)} differences"
+        parts += [f"{part}: {listed}."] if names else []
+    return " ".join(parts)
 
 
 def combinations(

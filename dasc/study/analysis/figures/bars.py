@@ -41,7 +41,9 @@ class BarsFigure(StudyFigure):
             i = bars.index(bar)
             places = [groups.index(group) + offsets[i] for group in those.index.get_level_values("line")]
             errors = None if those["std"].isna().all() else those["std"].fillna(0)
-            drawn = panel.bar(places, those["mean"], 0.94 * width, yerr=errors, capsize=3, **_look(i))
+            drawn = panel.bar(
+                places, those["mean"], 0.94 * width, yerr=errors, error_kw={"elinewidth": 1, "capsize": 3}, **_look(i)
+            )
             panel.bar_label(drawn, fmt=f"%.{self.format.digits}f", padding=4, fontsize=8)
         start, end = _range(points)
         panel.set(xlim=(-0.5, len(groups) - 0.5), ylim=(start, end), xlabel=self.groups or self.bars)

@@ -41,9 +41,9 @@ class MagnitudeFigure(StudyFigure):
             for symbol, found in (("v", maximal(means, self.metric)), ("*", optimal(means, self.metric))):
                 if found is not None:
                     panel.plot(places[str(found)], means[str(found)], **_mark(symbol, look["color"]), clip_on=False)
-        apart_places = [place for m, place in common.items() if not is_number(m)]
-        if apart_places:
-            panel.axvline(max(apart_places) + 0.5, color="#bbbbbb", linewidth=0.8, zorder=0)
+        left, right = ([place for m, place in common.items() if is_number(m) is apart] for apart in (False, True))
+        if left and right:
+            panel.axvline((max(left) + min(right)) / 2, color="#bbbbbb", linewidth=0.8, zorder=0)
         step = -(-len(common) // 16)
         ticks = sorted((m for i, m in enumerate(common) if i % step == 0 or not is_number(m)), key=lambda m: common[m])
         panel.set_xticks([common[m] for m in ticks], ticks)

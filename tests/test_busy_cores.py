@@ -20,7 +20,7 @@ def write(proc: Path, pid: int, ticks: tuple[int, int], parent: int = 1) -> None
 def test_the_cpu_time_of_other_processes_becomes_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = os.sysconf("SC_CLK_TCK")
     clock = iter((10.0, 14.0))
-    monkeypatch.setattr(machine.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("dasc.machine.time.monotonic", lambda: next(clock))
     for pid in (7, 8, 9, os.getpid()):
         write(tmp_path, pid, (5 * second, 0), parent=os.getpid() if pid == 9 else 1)
     others = OtherProcesses(tmp_path)

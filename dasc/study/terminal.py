@@ -1,16 +1,15 @@
 """Output of `dasc study` in the terminal."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from dasc.study.analysis.magnitudes import DRAWS, Suited
-from dasc.study.execution.times import seconds_of_runs, span
 from dasc.study.folders import is_locked, read_error, read_result, run_folder
-from dasc.study.plan import SHARED, Plan
+from dasc.study.plan import SHARED, Plan, Run
 
 CONSOLE = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -91,3 +90,37 @@ def _state(results: Path, run: str) -> str:
     if error := read_error(results, run):
         return f"failed: {error}"
     return "interrupted" if (folder / "lightning_logs").is_dir() else "not begun"
+
+
+def seconds_of_runs(runs: Iterable[Run], results: Path) -> dict[str, tuple[float, float]] | None:
+    """Return the least and the most seconds of each unfinished run, by ID; None if none like one of them is finished.
+
+    An epoch takes what it took in the finished runs of the same module, network, data and trainer.
+    """
+    known: dict[str, list[float]] = {}
+    left = []
+    for run in runs:
+        result = read_result(results, run.id)
+        if result is None:
+            left.append(run)
+        elif result["timing"]["epochs"]:
+            known.setdefault(_kind(run), []).append(result["timing"]["seconds"] / result["timing"]["epochs"])
+    if any(_kind(run) not in known for run in left):
+        return None
+    return {run.id: (run.epochs * min(known[_kind(run)]), run.epochs * max(known[_kind(run)])) for run in left}
+
+
+def span(runs: Iterable[Run], seconds: Mapping[str, float], slots: int) -> float:
+    """Return the seconds until runs are carried out by a number of processes."""
+    free, ends = [0.0] * slots, dict[str, float]()
+    for run in runs:
+        begins = max([min(free), *(ends.get(before, 0.0) for before in run.after)])
+        ends[run.id] = begins + seconds[run.id]
+        free[free.index(min(free))] = ends[run.id]
+    return max(ends.values(), default=0.0)
+
+
+def _kind(run: Run) -> str:
+    """Return what decides the time of an epoch, as text; rows may still differ in their blocks."""
+    blocks = [row.get("auxiliary", 0) for row in run.config["stages"]]
+    return repr(([run.config[key] for key in ("model", "data", "trainer")], blocks[-1] if run.start else blocks))

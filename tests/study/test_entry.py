@@ -105,6 +105,13 @@ def test_plan_says_what_is_shared_and_what_is_left(done: Path, capsys: pytest.Ca
     assert not Path("elsewhere").exists()
     main(["study", "plan", study, "--results", str(done)])
     assert f"All are finished: {done}" in capsys.readouterr().out
+    given = yaml.safe_load((done.parent / "study.yaml").read_text())
+    given["axes"]["sparsity"]["stages[1].sparsity"].append(0.9)
+    Path("more.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    main(["study", "plan", "more.yaml", "--results", str(done), "--jobs", "2"])
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("2 of 8 trainings are to be done: ")
+    assert said.endswith(" with --jobs 2, by those finished")
 
 
 def test_status_and_report_read_what_was_run(done: Path, capsys: pytest.CaptureFixture[str]) -> None:

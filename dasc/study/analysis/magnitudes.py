@@ -29,7 +29,7 @@ CHOICES = ("optimal", "maximal", "eq3")
 
 @dataclass(frozen=True)
 class Suited:
-    """What suits one sparsity.
+    """The magnitudes that suit one sparsity.
 
     Args:
         sparsity: Share of zeros.
@@ -45,11 +45,7 @@ class Suited:
     maximal: int | None
 
     def chosen(self, by: str) -> int | str:
-        """Return the magnitude by one of `CHOICES`.
-
-        Raises:
-            UserError: There is none.
-        """
+        """Return the magnitude by one of `CHOICES`; a UserError says that there is none."""
         value = getattr(self, by)
         if value is None:
             raise UserError(
@@ -60,16 +56,7 @@ class Suited:
 
 
 def select(rows: pd.DataFrame, axes: Axes, chosen: Mapping[str, str]) -> pd.DataFrame:
-    """Return the last stage of each run and sparsity, of the networks with some labels.
-
-    Args:
-        rows: The typed rows of the results.
-        axes: The labels of the axes but that of the seeds.
-        chosen: A label for axes that are about neither magnitude nor sparsity.
-
-    Raises:
-        UserError: A label is missing or unknown.
-    """
+    """Return the last stage of each run and sparsity, of the networks with the chosen labels of some axes."""
     kept = last_rows(rows)
     for axis, label in chosen.items():
         if axis not in axes or label not in axes[axis]:
@@ -89,12 +76,7 @@ def select(rows: pd.DataFrame, axes: Axes, chosen: Mapping[str, str]) -> pd.Data
 
 
 def suited(rows: pd.DataFrame, losses: Mapping[tuple[str, int], float]) -> list[Suited]:
-    """Return what suits each sparsity, in ascending order.
-
-    Args:
-        rows: The last stage of each run and sparsity.
-        losses: The cross entropy on augmented validation images, by run and stage.
-    """
+    """Return what suits each sparsity, from its last stages and their losses of Eq. 3 by run and stage."""
     accuracies = seed_values(rows, ["sparsity_asked", "magnitude"], METRIC)
     augmented = [losses.get((run, stage), math.nan) for run, stage in zip(rows["run"], rows["stage"], strict=True)]
     found = []
@@ -125,7 +107,12 @@ def augmented_losses(
         known = read_json(kept) or {}
         key = f"stage {stage}, M {magnitude}, {DRAWS} draws"
         if key not in known:
-            loaded = checkpoint.load_network(checkpoint_path(folder, f"stage-{stage}"), _trusted(folder))
+            config = yaml.safe_load((folder / CONFIG).read_text())
+            trusted = [
+                *(config.get("trust") or ()),
+                config["model"]["init_args"]["network"]["class_path"].split(".")[0],
+            ]
+            loaded = checkpoint.load_network(checkpoint_path(folder, f"stage-{stage}"), trusted)
             scoring = scoring or _scoring(folder, reader, loaded.meta)
             trainer, data = scoring
             known[key] = augmented_loss(trainer, loaded.network, data, int(magnitude), DRAWS)
@@ -138,9 +125,6 @@ def overlay(found: Sequence[Suited], by: str, rows: pd.DataFrame, results: Path)
     """Return a config of the table with the magnitude that suits each sparsity, for `dasc fit` over the study's own.
 
     Rows keep the length and the learning rate that they have in the study.
-
-    Raises:
-        UserError: A sparsity has no such magnitude.
     """
     head, lines = f"# The {by} magnitude at each sparsity, from {results}.\n", ""
     for each in found:
@@ -159,17 +143,9 @@ def _trained_in(plan: Plan, run: str, stage: int) -> str:
     return training.id
 
 
-def _trusted(folder: Path) -> list[str]:
-    """Return the modules that the config of a run trusts, and the module of its network."""
-    config = yaml.safe_load((folder / CONFIG).read_text())
-    network: str = config["model"]["init_args"]["network"]["class_path"]
-    return [*(config.get("trust") or ()), network.partition(".")[0]]
-
-
 def _scoring(folder: Path, reader: ConfigReader, recorded: Mapping[str, Any]) -> tuple[Trainer, ImageData]:
     config = yaml.safe_load((folder / CONFIG).read_text())
     _, data = reader.make(config)
     data.use(recorded)
     data.source.check_unseen("val", recorded)
-    settings = config["trainer"]
-    return scoring_trainer(settings["accelerator"], settings.get("precision")), data
+    return scoring_trainer(config["trainer"]["accelerator"], config["trainer"].get("precision")), data

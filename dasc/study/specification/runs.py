@@ -15,8 +15,8 @@ from dasc.stages import Stages
 from dasc.study.folders import checkpoint_path, run_folder
 from dasc.study.plan import STUDY, Run
 from dasc.study.specification.axes import SEED, Override, is_rows, with_rows
-from dasc.study.specification.content import content_base, content_id, leaves
 from dasc.study.specification.file import StudyFile
+from dasc.study.specification.sharing import content_base, content_id, leaves
 
 RUN = "run"
 """The key of a value that names a checkpoint of another run: `{run: NAME, checkpoint: last}`."""

@@ -7,5 +7,5 @@ CONFIGS = ["dasc.configs", *(f"dasc.configs.{name}" for name in find_namespace_p
 setup(
     packages=[*find_packages(include=["dasc*"]), *CONFIGS],
     package_dir={"dasc.configs": "configs"},
-    package_data={"dasc": ["py.typed"]} | {name: ["*.yaml"] for name in CONFIGS},
+    package_data={"dasc": ["py.typed", "study/analysis/report.html.j2"]} | {name: ["*.yaml"] for name in CONFIGS},
 )

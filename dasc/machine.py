@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,51 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
         if path.is_file() and (limit := path.read_text().strip()).isdigit():
             found.append(int(limit))
     return min(found, default=None)
+
+
+class OtherProcesses:
+    """CPU time that other processes use from now on; nothing is known of it where there is no /proc.
+
+    Args:
+        proc: Linux's folder of processes.
+    """
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._start, self._ticks = time.monotonic(), self._read()
+
+    def busy_cores(self) -> float:
+        """Return the cores that they have used on average since then."""
+        seconds, now = time.monotonic() - self._start, self._read()
+        ticks = sum(now[name] - self._ticks[name] for name in now.keys() & self._ticks.keys())
+        return ticks / os.sysconf("SC_CLK_TCK") / seconds if ticks else 0.0
+
+    def _read(self) -> dict[str, int]:
+        """Return the ticks of each process but this one and those that it started."""
+        found, own = {}, str(os.getpid())
+        for path in self._proc.glob("[0-9]*/stat"):
+            with suppress(OSError, IndexError, ValueError):  # it has ended
+                values = path.read_text().rpartition(")")[2].split()
+                if own not in (path.parent.name, values[1]):
+                    found[path.parent.name] = int(values[11]) + int(values[12])
+        return found
+
+
+def busy_warning(busy: float, available: int, threads: int) -> str | None:
+    """Return a sentence if the threads of a training have to share cores with other processes; None if not.
+
+    Args:
+        busy: Cores that other processes use.
+        available: Cores that this process may use.
+        threads: Threads of the training, over all of its processes on this machine.
+    """
+    free = available - busy
+    if threads < 2 or free > threads - 0.5:
+        return None
+    return (
+        f"other processes use {busy:.1f} of {available} cores, and threads that share a core wait for each other: set "
+        f"OMP_NUM_THREADS={max(1, int(free + 0.5))}, or run one training after the other"
+    )
 
 
 @dataclass(frozen=True)

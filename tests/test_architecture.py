@@ -13,7 +13,6 @@ import dasc
 
 PACKAGE = Path(dasc.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-OUTSIDE_STUDY = [path for path in FILES if "study" not in path.parts]
 MODULES = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in FILES}
 
 
@@ -21,7 +20,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(PACKAGE.parent))
 
 
-@pytest.mark.parametrize("path", OUTSIDE_STUDY, ids=name_of)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= 300

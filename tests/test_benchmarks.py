@@ -60,3 +60,14 @@ def test_the_start_of_commands_is_printed_beside_that_of_their_imports() -> None
         assert seconds == least
         assert ratio == pytest.approx(seconds / rows["imports"][0], abs=0.02)
     assert rows["dasc --version"][0] < rows["imports"][0]  # it needs none of them
+
+
+def test_the_throughput_of_a_study_is_printed_over_the_trainings_at_a_time() -> None:
+    script = SCRIPT.with_name("study.py")
+    command = [sys.executable, str(script), "--jobs", "1", "--cpus", "1", "--epochs", "1", "--precision", "32-true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("| ")][2:]
+    jobs, cpus, each, together = (text.strip().replace(",", "") for text in line.strip("|").split("|"))
+    assert (jobs, cpus) == ("1", "1")
+    assert float(each) == float(together) > 0

@@ -12,8 +12,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from dasc.cli import main
 from dasc.config import ConfigReader
 from dasc.errors import UserError
-from dasc.study.cells import Cells
-from dasc.study.file import read_study
+from dasc.study.specification.file import read_study
+from dasc.study.specification.runs import resolve_runs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MODULES = ["Classifier", "PrunedClassifier", "DistilledClassifier"]
@@ -327,7 +327,7 @@ def test_the_overrides_of_a_study_follow_the_rule(tmp_path: Path, reader: Config
         },
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    cells = Cells(read_study(Path("study.yaml")), Path("results"), reader, {}).all()
+    cells = resolve_runs(read_study(Path("study.yaml")), Path("results"), reader, {})
     made = {cell.labels["optimizer"]: optimizer_of(reader.make(cell.config)[0]) for cell in cells}
     assert made == {
         "set": expected(AdamW, {"lr": 0.001}),
@@ -342,4 +342,4 @@ def test_a_study_names_the_override_without_a_learning_rate(tmp_path: Path, read
     axes = {"optimizer": {"adamw": {"model.optimizer": "AdamW"}}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"name": "x", "configs": ["base.yaml"], "axes": axes}))
     with pytest.raises(UserError, match=r"axis optimizer, adamw: model\.optimizer\.lr is missing: optimizer AdamW"):
-        Cells(read_study(Path("study.yaml")), Path("results"), reader, {}).all()
+        resolve_runs(read_study(Path("study.yaml")), Path("results"), reader, {})

@@ -14,9 +14,9 @@ from dasc.augment import OPERATIONS
 from dasc.cli import main
 from dasc.networks import set_auxiliary_blocks
 from dasc.study import entry as study_command
-from dasc.study.axes import parse_axis
-from dasc.study.figure_spec import FigureSpec
-from dasc.study.file import read_study
+from dasc.study.analysis.figures import parse_figure
+from dasc.study.specification.axes import parse_axis
+from dasc.study.specification.file import read_study
 from tests.support.augmentation import reference
 from tests.support.files import make_folder
 from tests.support.studies import few
@@ -94,7 +94,7 @@ def test_the_configs_shown_are_those_shipped() -> None:
     assert given["name"] == shipped.name
     axes = {name: labels for name, labels in shipped.grid.axes.items() if len(labels) > 1}
     assert {name: parse_axis(name, axis) for name, axis in given["axes"].items()} == axes
-    assert FigureSpec.parse(given["figure"] | {"panels": "experiment"}) == shipped.figures[0]
+    assert parse_figure(given["figure"] | {"panels": "experiment"}, shipped.grid.axes) == shipped.figures[0]
     assert given["set"]["epochs_scale"] == shipped.grid.set["epochs_scale"]
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
@@ -36,6 +37,7 @@ from dasc.cli.start import Start, length_of_epoch, prepare_start
 from dasc.cli.training import TrainingCLI
 from dasc.config import check_training_config, fit_parser
 from dasc.errors import StoppedError
+from dasc.machine import OtherProcesses, busy_warning, cores
 from dasc.memory import device_of, estimate
 from dasc.modules import DistilledClassifier
 from dasc.parser import Parser
@@ -66,6 +68,7 @@ class Fit(TrainingCLI):
     def __init__(self, parser: Parser, config: Namespace, words: Sequence[str], quiet: bool = False) -> None:
         self.words = words
         self.quiet = quiet
+        self._others = OtherProcesses()
         super().__init__(parser, config)
 
     def before_instantiate_classes(self) -> None:
@@ -122,6 +125,7 @@ class Fit(TrainingCLI):
             length_of_epoch(self.config, self.datamodule)
             self._check_memory()
             self.datamodule.load()
+            self._check_cores()
 
     def _check_memory(self) -> None:
         """Warn if the training may need more memory than its device has; stop if no batch size helps."""
@@ -131,6 +135,14 @@ class Fit(TrainingCLI):
         memory.check(here)
         if trainer.is_global_zero and (warning := memory.warning(here)):
             print(f"dasc fit: warning: {warning}", file=sys.stderr)
+
+    def _check_cores(self) -> None:
+        """Warn if other processes use the cores that the threads of a training on the CPU need."""
+        trainer = self.trainer
+        if trainer.is_global_zero and trainer.strategy.root_device.type == "cpu":
+            threads = torch.get_num_threads() * trainer.num_devices
+            if warning := busy_warning(self._others.busy_cores(), cores(), threads):
+                print(f"dasc fit: warning: {warning}", file=sys.stderr)
 
     def train(self) -> None:
         """Train, or show the table of a run that has no epochs left.

@@ -10,25 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import Timeout
 
 from dasc.callbacks.files import write_text
 from dasc.config import ConfigReader
 from dasc.errors import UserError, unknown_name
 from dasc.failures import explain
 from dasc.modules.trial import check_trainable
-from dasc.study.cells import Cells
-from dasc.study.file import StudyFile, read_study
-from dasc.study.folders import CONFIG, LOCK, PLAN, is_finished, locked, read_json, run_folder, study_folder, write_json
-from dasc.study.jobs import Job, Study, plan_jobs
-from dasc.study.magnitudes import augmented_losses, overlay, select, suited
+from dasc.runs import LOGS
+from dasc.study.analysis.magnitudes import augmented_losses, overlay, select, suited
+from dasc.study.analysis.report import write_report
+from dasc.study.analysis.results import collect, typed
+from dasc.study.execution.runners import RUNNERS
+from dasc.study.execution.runners.local import default_jobs, default_threads
+from dasc.study.execution.runners.runner import Runner, Work
+from dasc.study.execution.schedule import carry_out
+from dasc.study.folders import CONFIG, lock, read_result, run_folder
 from dasc.study.options import fit_options, parse_selection, parser
-from dasc.study.ray_runner import RayRunner
-from dasc.study.report import write_report
-from dasc.study.results import collect
-from dasc.study.runners import LocalRunner, Runner
-from dasc.study.schedule import carry_out
-from dasc.study.show import CONSOLE, duration, show_magnitudes, show_plan, show_status
-from dasc.study.work import WorkOrder
+from dasc.study.plan import Plan, Run
+from dasc.study.specification.file import StudyFile, read_study
+from dasc.study.specification.runs import resolve_runs
+from dasc.study.specification.sharing import share
+from dasc.study.terminal import CONSOLE, duration, show_magnitudes, show_plan, show_status
 
 
 def study(words: Sequence[str]) -> None:
@@ -39,74 +42,77 @@ def study(words: Sequence[str]) -> None:
     """
     given, rest = parser().parse_known_args(words)
     file = read_study(given.file)
-    results = Path(given.results) if given.results else study_folder(file.name)
-    _check_folder(results, file.name)
+    results = Path(given.results) if given.results else Path(LOGS) / "studies" / file.name
+    recorded = Plan.read(results)
+    if recorded is not None and recorded.study != file.name:
+        raise UserError(
+            f"{results} has the results of the study '{recorded.study}', not of '{file.name}': give another --results"
+        )
     if given.command in ("plan", "run"):
-        read = _resolve(file, results, fit_options(rest))
-        show_plan(read, given.jobs) if given.command == "plan" else _run(read, given, words)
+        reader = ConfigReader()
+        runs = _resolve(file, results, fit_options(rest), reader)
+        threads = given.cpus or (recorded and recorded.threads) or default_threads(runs)
+        plan = Plan(file.name, shlex.join(["dasc", "study", *words]), file.grid.shown_axes, runs, threads)
+        work = Work(results, _left(plan, results), threads)
+        if given.command == "plan":
+            show_plan(plan, results, given.jobs or default_jobs(work))
+        else:
+            _run(file, plan, work, given, reader)
         return
     if rest:
         raise UserError(f"{rest[0]} is no option of dasc study {given.command}: see dasc study {given.command} --help")
-    plan = read_json(results / PLAN)
-    if plan is None:
+    if recorded is None:
         raise UserError(f"nothing of this study was run in {results}: start it by dasc study run {given.file}")
     if given.command == "status":
-        show_status(plan, results)
+        show_status(recorded, results)
     elif given.command == "report":
-        _report(file, plan, results)
+        _report(file, recorded, results)
     else:
-        _magnitudes(given, plan, results)
+        _magnitudes(given, recorded, results)
 
 
-def _check_folder(results: Path, name: str) -> None:
-    plan = read_json(results / PLAN)
-    if plan is not None and plan["study"] != name:
-        raise UserError(
-            f"{results} has the results of the study '{plan['study']}', not of '{name}': give another --results"
-        )
-
-
-def _resolve(file: StudyFile, results: Path, options: Mapping[str, Any]) -> Study:
-    reader = ConfigReader()
-    cells = Cells(file, results, reader, options).all()
-    tables = [
-        [{"magnitude": str(row.dump().get("magnitude", "none")), "sparsity": row.sparsity} for row in c.stages]
-        for c in cells
-    ]
+def _resolve(file: StudyFile, results: Path, options: Mapping[str, Any], reader: ConfigReader) -> list[Run]:
+    runs = resolve_runs(file, results, reader, options)
     for figure in file.figures:
-        figure.check(_shown_axes(file), tables)
-    return Study(file, results, cells, plan_jobs(cells), reader)
+        figure.check(file.grid.shown_axes, [run.stages for run in runs])
+    return share(runs)
 
 
-def _shown_axes(file: StudyFile) -> dict[str, list[str]]:
-    """Return the labels of the axes, but for that of the seeds."""
-    return {axis: list(labels) for axis, labels in file.grid.axes.items() if axis != file.grid.seed_axis}
+def _left(plan: Plan, results: Path) -> list[Run]:
+    return [run for run in plan.trainings.values() if read_result(results, run.id) is None]
 
 
-def _run(read: Study, given: argparse.Namespace, words: Sequence[str]) -> None:
+def _run(file: StudyFile, plan: Plan, work: Work, given: argparse.Namespace, reader: ConfigReader) -> None:
     """Carry out what is not finished, and report."""
-    read.results.mkdir(parents=True, exist_ok=True)
-    with locked(read.results / LOCK, wait=False) as free:
-        if not free:
-            raise UserError(f"another dasc study run is at work in {read.results}: let it end, or stop it")
-        _check(read)
-        runner = _runner(given)
-        plan = _written(read, words)
-        failed = _carry_out(read, runner)
-        _report(read.file, plan, read.results)
+    results = work.results
+    try:
+        with lock(results).acquire(blocking=False):
+            _check(work.runs, reader)
+            runner = _runner(given, work)
+            _write_configs(plan, results)
+            plan.write(results)
+            failed = _carry_out(plan, results, runner)
+            _report(file, plan, results)
+    except Timeout:
+        raise UserError(f"another dasc study run is at work in {results}: let it end, or stop it") from None
     if failed:
         sys.exit(1)
 
 
-def _check(read: Study) -> None:
-    """Check what the data decide before anything is trained; what is to be downloaded is there then, once for all."""
-    checked: dict[str, Job] = {}
-    for job in read.jobs:
-        if not is_finished(read.results, job.id):
-            checked.setdefault(repr((job.config["model"], job.config["data"])), job)
-    for job in checked.values():
+def _runner(given: argparse.Namespace, work: Work) -> Runner:
+    for name, runner in RUNNERS.items():
+        for option in runner.options:
+            if name != given.runner and getattr(given, option.removeprefix("--")) is not None:
+                raise UserError(f"{option} must be used with --runner {name}, got --runner {given.runner}")
+    return RUNNERS[given.runner].make(given, work)
+
+
+def _check(runs: Sequence[Run], reader: ConfigReader) -> None:
+    """Check what the data decide before anything is trained; data are downloaded here, once for all runs."""
+    checked = {repr((run.config["model"], run.config["data"])): run for run in reversed(runs)}
+    for run in checked.values():
         try:
-            module, data = read.reader.make(job.config)
+            module, data = reader.make(run.config)
             data.prepare_data()
             data.check_batch_size(1)
             check_trainable(module, data)
@@ -114,31 +120,34 @@ def _check(read: Study) -> None:
             failure = explain(error)
             if failure.status != 2:
                 raise
-            raise UserError(f"{job.title}: {failure.sentence}") from error
+            raise UserError(f"{run.title}: {failure.sentence}") from error
 
 
-def _runner(given: argparse.Namespace) -> Runner:
-    if given.runner == "local":
-        if given.address is not None:
-            raise UserError("--address is Ray's: add --runner ray")
-        return LocalRunner(given.jobs)
-    return RayRunner(given.address, given.cpus, given.gpus)
+def _write_configs(plan: Plan, results: Path) -> None:
+    """Write the config of each run, which `dasc fit` can read."""
+    for run in plan.trainings.values():
+        folder = run_folder(results, run.id)
+        trainer = {**run.config["trainer"], "default_root_dir": str(folder)}
+        text = yaml.safe_dump({**run.config, "trainer": trainer}, sort_keys=False)
+        write_text(folder / CONFIG, f"# {plan.study}: {run.title}\n# dasc fit --config {folder / CONFIG}\n{text}")
 
 
-def _carry_out(read: Study, runner: Runner) -> dict[str, str]:
-    done = {job.id for job in read.jobs if is_finished(read.results, job.id)}
-    start, total, ended = time.monotonic(), len(read.jobs), len(done)
-    CONSOLE.print(f"{total} trainings, {ended} of them are finished: {read.results}")
+def _carry_out(plan: Plan, results: Path, runner: Runner) -> dict[str, str]:
+    runs = list(plan.trainings.values())
+    done = [run.id for run in runs if read_result(results, run.id) is not None]
+    start, ended = time.monotonic(), len(done)
+    slots = "" if runner.slots is None else f", {runner.slots} at a time with {plan.threads} CPU threads each"
+    CONSOLE.print(f"{len(runs)} trainings, {ended} of them are finished{slots}: {results}")
 
-    def tell(job: Job, error: str | None) -> None:
+    def tell(run: Run, error: str | None) -> None:
         nonlocal ended
         ended += 1
         said = "finished" if error is None else f"failed ({error})"
-        CONSOLE.print(f"[{ended}/{total}] {duration(time.monotonic() - start)}  {job.id}  {job.title}: {said}")
+        CONSOLE.print(f"[{ended}/{len(runs)}] {duration(time.monotonic() - start)}  {run.id}  {run.title}: {said}")
 
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return carry_out(read.jobs, done, runner, lambda job: _order(job, read.results), tell)
+        return carry_out(runs, done, runner, tell)
     except (KeyboardInterrupt, SystemExit):
         CONSOLE.print("Stopped: the same command resumes the study")
         raise SystemExit(130) from None
@@ -147,54 +156,23 @@ def _carry_out(read: Study, runner: Runner) -> dict[str, str]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _order(job: Job, results: Path) -> WorkOrder:
-    return WorkOrder(
-        folder=run_folder(results, job.id),
-        rows=job.rows,
-        start=None if job.start is None else run_folder(results, job.start),
-        start_rows=job.start_rows,
-    )
-
-
-def _written(read: Study, words: Sequence[str]) -> dict[str, Any]:
-    """Write the plan and the config of each job, and return the plan."""
-    for job in read.jobs:
-        folder = run_folder(read.results, job.id)
-        trainer = {**job.config["trainer"], "default_root_dir": str(folder)}
-        text = yaml.safe_dump({**job.config, "trainer": trainer}, sort_keys=False)
-        head = f"# {read.file.name}: {job.title}\n# dasc fit --config {folder / CONFIG}\n"
-        write_text(folder / CONFIG, head + text)
-    plan = {
-        "study": read.file.name,
-        "command": shlex.join(["dasc", "study", *words]),
-        "axes": _shown_axes(read.file),
-        "runs": [{key: getattr(cell, key) for key in _OF_RUN} for cell in read.cells],
-        "jobs": [{key: getattr(job, key) for key in _OF_JOB} for job in read.jobs],
-    }
-    write_json(read.results / PLAN, plan)
-    return plan
-
-
-_OF_RUN = ("id", "title", "part", "labels", "seed")
-_OF_JOB = ("id", "title", "rows", "start", "start_rows", "after")
-
-
-def _report(file: StudyFile, plan: Mapping[str, Any], results: Path) -> None:
-    """Write the report, and say where it is."""
+def _report(file: StudyFile, plan: Plan, results: Path) -> None:
+    """Write the report, print its tables, and say where it is."""
     for figure in file.figures:
         for key, axis in figure.axes.items():
-            if axis not in plan["axes"]:
-                raise UserError(
-                    f"figure.{key}: {unknown_name('axis of the runs in ' + str(results), axis, plan['axes'])}"
-                )
-    for line in write_report(file, plan, results):
-        CONSOLE.print(line)
+            if axis not in plan.axes:
+                raise UserError(f"figure.{key}: {unknown_name(f'axis of the runs in {results}', axis, plan.axes)}")
+    tables, messages = write_report(file, plan, results)
+    for table in tables:
+        CONSOLE.print(table.rich(), soft_wrap=False)
+    for message in messages:
+        CONSOLE.print(message)
 
 
-def _magnitudes(given: argparse.Namespace, plan: Mapping[str, Any], results: Path) -> None:
+def _magnitudes(given: argparse.Namespace, plan: Plan, results: Path) -> None:
     """Print what suits each sparsity, and write the table of stages that follows."""
-    rows = select(collect(plan, results), plan["axes"], parse_selection(given.select))
-    if not rows:
+    rows = select(typed(collect(plan, results), plan.axes), plan.axes, parse_selection(given.select))
+    if not len(rows):
         raise UserError(f"no run in {results} is finished: dasc study run {given.file}")
     found = suited(rows, augmented_losses(rows, plan, results, ConfigReader()))
     show_magnitudes(found)

@@ -1,88 +1,60 @@
-"""The folder of a study: where its runs, their states and its results lie."""
+"""The folder of a study: its files, and locks on them."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from dasc.callbacks.files import write_text
-from dasc.errors import UserError
 from dasc.runs import LOGS
 
-RUNS = "runs"
-CONFIG = "config.yaml"
-RESULT = "result.json"
-ERROR = "error.txt"
-LOG = "log.txt"
-LOCK = "lock"
-PLAN = "plan.json"
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-
-def study_folder(name: str) -> Path:
-    """Return the folder of a study that is given no other."""
-    return Path(LOGS) / "studies" / name
+CONFIG, RESULT, ERROR, LOG, LOCK, PLAN = "config.yaml", "result.json", "error.txt", "log.txt", "lock", "plan.json"
 
 
 def run_folder(results: Path, run: str) -> Path:
-    """Return the folder of a run, which its content names."""
-    return results / RUNS / run
+    """Return the folder of a run by its ID."""
+    return results / "runs" / run
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:
-    """Return a checkpoint of the run in a folder; there is one version: what crashed before its first is removed."""
+    """Return a checkpoint of the run in a folder, which has one version: those without a checkpoint are removed."""
     return folder / LOGS / "version_0" / "checkpoints" / f"{name}.ckpt"
 
 
-def is_finished(results: Path, run: str) -> bool:
-    """Whether a run, or the training of stages that runs share, has its result."""
-    return (run_folder(results, run) / RESULT).is_file()
+def read_result(results: Path, run: str) -> Any:
+    """Return the result of a run; None if it is not finished."""
+    return read_json(run_folder(results, run) / RESULT)
+
+
+def read_error(results: Path, run: str) -> str | None:
+    """Return the error of a run; None if it has none."""
+    path = run_folder(results, run) / ERROR
+    return path.read_text().strip() if path.is_file() else None
 
 
 def read_json(path: Path) -> Any:
-    """Return what a file holds; None where there is no file."""
+    """Return the content of a file; None if there is no file."""
     return json.loads(path.read_text()) if path.is_file() else None
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file whole."""
+    """Write a whole file."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-@contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a file while a block runs; the system lets go of it when the process ends, however it ends.
-
-    Args:
-        path: The file, made where it is missing.
-        wait: Whether to wait for another process that holds it; else the block is told False.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        if not _lock(file, wait):
-            yield False
-            return
-        yield True  # closing the file unlocks it
+def lock(folder: Path) -> FileLock:
+    """Return the lock of a folder, which is made; the system releases it when the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / LOCK)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a file."""
-    if not path.is_file():
+def is_locked(folder: Path) -> bool:
+    """Return whether another process holds the lock of a folder."""
+    if not (folder / LOCK).is_file():
         return False
-    with path.open("a") as file:
-        return not _lock(file, wait=False)
-
-
-def _lock(file: IO[str], wait: bool) -> bool:
-    if fcntl is None:
-        raise UserError("dasc study needs file locks, which this system has not: run it on Linux or macOS")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
+        with FileLock(folder / LOCK).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True

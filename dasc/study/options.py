@@ -1,4 +1,4 @@
-"""What `dasc study` is told on the command line."""
+"""Options of `dasc study`."""
 
 import argparse
 import math
@@ -10,20 +10,21 @@ import yaml
 
 from dasc.arguments import ArgumentParser
 from dasc.errors import UserError, unknown_name
-from dasc.study.magnitudes import CHOICES
+from dasc.study.analysis.magnitudes import CHOICES
+from dasc.study.execution.runners import RUNNERS
 
 COMMANDS = {
-    "plan": "print the runs, the stages that they share, and how long they will take",
-    "run": "carry out what is not finished, then report; start it again however it ended",
+    "plan": "print the runs, the stages that they share, and the time that they will take",
+    "run": "train what is not finished, then report; run it again to resume",
     "status": "print the state of each run",
     "report": "write results.csv, report.md, report.html and the figures",
     "magnitudes": "print the magnitude that suits each sparsity, and write it as a table of stages",
 }
-"""What follows `dasc study`, and what it does."""
+"""Commands of `dasc study`, and what they do."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of what follows `dasc study`; options of `dasc fit` are left over."""
+    """Return the parser of `dasc study`, which leaves options of `dasc fit` over."""
     whole = _Parser(prog="dasc study", description="Many runs from one file, their table and their figures.")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what in COMMANDS.items():
@@ -33,12 +34,18 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("file", metavar="FILE", help="the study file, such as configs/studies/smoke/fig3.yaml")
         command.add_argument("--results", metavar="DIR", help="the study's folder (lightning_logs/studies/NAME)")
         if name in ("plan", "run"):
-            command.add_argument("--jobs", type=_count, default=1, help="processes of this machine at a time (1)")
+            command.add_argument(
+                "--jobs", type=_count, help="trainings at a time (what the cores, the memory or the GPUs allow)"
+            )
+            command.add_argument("--cpus", type=_count, help="CPU threads of a training (1; on a GPU, its share)")
         if name == "run":
-            command.add_argument("--runner", choices=("local", "ray"), default="local", help="local processes, or Ray")
-            command.add_argument("--address", help="ray: HOST:PORT of a cluster, or auto (none: Ray on this machine)")
-            command.add_argument("--cpus", type=_count, default=1, help="ray: CPUs of a training (1)")
-            command.add_argument("--gpus", type=_share, default=0.0, help="ray: GPUs of a training, or part of one (0)")
+            command.add_argument(
+                "--runner", choices=tuple(RUNNERS), default="local", help="local processes, or a cluster (local)"
+            )
+            command.add_argument("--gpus", type=_share, help="ray, slurm: GPUs of a training; ray: or part of one (0)")
+            for runner in RUNNERS.values():
+                for option, settings in runner.options.items():
+                    command.add_argument(option, **settings)
         if name == "magnitudes":
             command.add_argument(
                 "--choose", choices=CHOICES, default="optimal", help="the magnitude that the table gets (optimal)"

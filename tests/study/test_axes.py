@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dasc.errors import UserError
-from dasc.study.axes import is_rows, is_seed, parse_axis, with_rows
+from dasc.study.specification.axes import is_rows, is_seed, parse_axis, with_rows
 
 ROWS: list[dict[str, Any]] = [{"epochs": 3}, {"epochs": 2, "sparsity": 0.2}, {"epochs": 1, "sparsity": 0.6}]
 

@@ -1,10 +1,11 @@
 import pytest
 
 from dasc.errors import UserError
-from dasc.study.figure_spec import FigureSpec
+from dasc.stages import Stage
+from dasc.study.analysis.figures import parse_figure
 
 AXES = {"schedule": ["none", "decayed"], "network": ["a", "b"], "one": ["x"]}
-TABLES = [[{"magnitude": "14", "sparsity": 0.0}, {"magnitude": "4", "sparsity": 0.5}]]
+TABLES = [[Stage(epochs=1, magnitude=14), Stage(epochs=1, sparsity=0.5, magnitude=4)]]
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ TABLES = [[{"magnitude": "14", "sparsity": 0.0}, {"magnitude": "4", "sparsity": 
     ],
 )
 def test_an_axis_of_one_label_need_not_be_shown(given: dict[str, str]) -> None:
-    FigureSpec.parse(given).check(AXES, TABLES)
+    parse_figure(given, AXES).check(AXES, TABLES)
 
 
 @pytest.mark.parametrize(
@@ -29,17 +30,17 @@ def test_an_axis_of_one_label_need_not_be_shown(given: dict[str, str]) -> None:
 )
 def test_axes_that_cannot_feed_a_figure_are_named(given: dict[str, str], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        FigureSpec.parse(given).check(AXES, TABLES)
+        parse_figure(given, AXES).check(AXES, TABLES)
 
 
 @pytest.mark.parametrize(
-    ("kind", "row", "said"),
+    ("given", "said"),
     [
-        ("magnitude", {"magnitude": "4", "sparsity": 0.5}, "at least two magnitudes, the study has 1"),
-        ("sparsity", {"magnitude": "4", "sparsity": 0.5}, "at least two sparsities, the study has 1"),
+        ({"kind": "magnitude"}, "at least two magnitudes, the study has 1"),
+        ({"kind": "sparsity", "lines": "schedule"}, "at least two sparsities, the study has 1"),
     ],
 )
-def test_a_line_needs_two_points(kind: str, row: dict[str, object], said: str) -> None:
-    spec = FigureSpec(kind, lines="schedule" if kind == "sparsity" else None, panels="network")
+def test_a_line_needs_two_points(given: dict[str, str], said: str) -> None:
+    figure = parse_figure(given | {"panels": "network"}, AXES)
     with pytest.raises(UserError, match=said):
-        spec.check(AXES, [[row]])
+        figure.check(AXES, [[Stage(epochs=1, sparsity=0.5, magnitude=4)]])

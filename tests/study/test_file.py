@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from dasc.errors import UserError
-from dasc.study.file import read_study
+from dasc.study.specification.file import read_study
 
 
 def study(**more: Any) -> dict[str, Any]:

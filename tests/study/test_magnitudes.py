@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from dasc.errors import UserError
-from dasc.study.magnitudes import Suited, select, suited
+from dasc.study.analysis.magnitudes import Suited, select, suited
+from tests.support.results import results
 
 
 def row(magnitude: str, sparsity: float, accuracy: float, **more: Any) -> dict[str, Any]:
@@ -24,7 +25,7 @@ LOSSES = {(r["run"], 1): loss for r, loss in zip(ROWS, (9, 0.9, 0.8, 1.1, 9, 1.2
 
 
 def test_the_three_answers_stand_side_by_side() -> None:
-    assert suited(ROWS, LOSSES) == [Suited(0.0, 9, "9", 14), Suited(0.5, 4, "none", None)]
+    assert suited(results(ROWS, {}), LOSSES) == [Suited(0.0, 9, "9", 14), Suited(0.5, 4, "none", None)]
 
 
 def test_means_over_the_seeds_decide() -> None:
@@ -33,7 +34,7 @@ def test_means_over_the_seeds_decide() -> None:
     losses = {
         (r["run"], 1): LOSSES[r["run"].rstrip("bc"), 1] * (-1 if r["seed"] else 1) for r in [*ROWS, *second, *third]
     }
-    assert suited([*ROWS, *second, *third], losses)[0] == Suited(0.0, 14, "none", 14)
+    assert suited(results([*ROWS, *second, *third], {}), losses)[0] == Suited(0.0, 14, "none", 14)
 
 
 @pytest.mark.parametrize(("by", "value"), [("optimal", "none"), ("eq3", 4)])
@@ -49,8 +50,8 @@ def test_a_choice_that_is_not_there_is_said() -> None:
 def test_one_of_several_networks_is_chosen() -> None:
     rows = [{**r, "axis_network": n, "test_nll": r["test_nll"] + k} for k, n in enumerate("ab") for r in ROWS]
     axes = {"network": ["a", "b"]}
-    assert len(select(rows, axes, {"network": "b"})) == len(ROWS)
+    assert len(select(results(rows, axes), axes, {"network": "b"})) == len(ROWS)
     with pytest.raises(UserError, match="choose one by --select 'network=a'"):
-        select(rows, axes, {})
+        select(results(rows, axes), axes, {})
     with pytest.raises(UserError, match="--select network=c is no label"):
-        select(rows, axes, {"network": "c"})
+        select(results(rows, axes), axes, {"network": "c"})

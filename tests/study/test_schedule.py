@@ -1,12 +1,13 @@
+import argparse
 from concurrent.futures import Future
-from pathlib import Path
+from typing import Self
 
-from dasc.study.jobs import Job
-from dasc.study.schedule import carry_out
-from dasc.study.work import WorkOrder
+from dasc.study.execution.runners.runner import Runner, Work
+from dasc.study.execution.schedule import carry_out
+from dasc.study.plan import Run
 
 
-class Recorder:
+class Recorder(Runner):
     """Carries out orders at once, and remembers when it was given them; those named in `bad` fail."""
 
     def __init__(self, slots: int | None, bad: tuple[str, ...] = (), lost: tuple[str, ...] = ()) -> None:
@@ -15,32 +16,32 @@ class Recorder:
         self._bad = bad
         self._lost = lost
 
-    def submit(self, order: WorkOrder) -> "Future[str | None]":
-        self.given.append(order.folder.name)
+    @classmethod
+    def make(cls, given: argparse.Namespace, work: Work) -> Self:
+        return cls(work.threads)
+
+    def submit(self, run: Run) -> "Future[str | None]":
+        self.given.append(run.id)
         future: Future[str | None] = Future()
-        if order.folder.name in self._lost:
+        if run.id in self._lost:
             future.set_exception(RuntimeError("the worker\nis gone"))
         else:
-            future.set_result("no memory" if order.folder.name in self._bad else None)
+            future.set_result("no memory" if run.id in self._bad else None)
         return future
 
     def stop(self) -> None: ...
 
 
-def job(name: str, start: str | None = None, *needs: str) -> Job:
-    return Job(id=name, title=f"run {name}", config={}, epochs=1, rows=1, start=start, needs=needs)
+def job(name: str, *after: str) -> Run:
+    return Run(id=name, title=f"run {name}", after=after)
 
 
-JOBS = [job("a"), job("b", "a"), job("c", "b"), job("d", None, "a"), job("e")]
+JOBS = [job("a"), job("b", "a"), job("c", "b"), job("d", "a"), job("e")]
 
 
 def carried_out(runner: Recorder, done: tuple[str, ...] = ()) -> tuple[dict[str, str], list[tuple[str, str | None]]]:
     told: list[tuple[str, str | None]] = []
-
-    def order(given: Job) -> WorkOrder:
-        return WorkOrder(folder=Path(given.id), rows=1)
-
-    return carry_out(JOBS, set(done), runner, order, lambda ended, error: told.append((ended.id, error))), told
+    return carry_out(JOBS, done, runner, lambda ended, error: told.append((ended.id, error))), told
 
 
 def test_a_job_is_given_out_after_those_that_it_waits_for() -> None:

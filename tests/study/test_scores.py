@@ -19,11 +19,12 @@ from dasc.errors import StoppedError
 from dasc.metrics import METRICS
 from dasc.networks import CifarResNet
 from dasc.seeding import Stream, mix
-from dasc.study.figure_spec import FigureSpec
+from dasc.study.analysis.figures.bars import BarsFigure
+from dasc.study.analysis.results import write_results
+from dasc.study.execution.scores import augmented_loss, score_network, scoring_trainer
 from dasc.study.folders import RESULT, run_folder, write_json
-from dasc.study.results import read_results, write_results
-from dasc.study.scores import augmented_loss, score_network, scoring_trainer
-from dasc.study.tables import tables
+from dasc.study.plan import Plan, Run
+from tests.support.results import read_results, results
 from tests.support.toy_metric import LARGEST_LOGIT
 
 
@@ -143,24 +144,21 @@ def test_a_metric_of_ones_own_is_in_the_scores_the_results_and_the_tables(
     scores = score(network())
     logits, _ = answers(network())
     assert scores["largest_logit"] == pytest.approx(logits.max().item(), rel=1e-6)
-    runs: list[dict[str, Any]] = [
-        {"part": "study", "id": name, "seed": 0, "labels": {"scheme": name}} for name in ("old", "new")
-    ]
+    runs = [Run(name, name, seed=0, labels={"scheme": name}) for name in ("old", "new")]
     rows = [
         {"stage": 1, "sparsity_asked": 0.0, "magnitude": "4", "val_accuracy_last": 0.5, "test_accuracy": 0.25},
         {"stage": 1, "sparsity_asked": 0.0, "magnitude": "4", "val_accuracy_last": 0.5, "test_largest_logit": 3.25},
     ]
     for run, row in zip(runs, rows, strict=True):
-        run_folder(tmp_path, run["id"]).mkdir(parents=True)
-        write_json(run_folder(tmp_path, run["id"]) / RESULT, {"rows": [row], "timing": {}})
+        run_folder(tmp_path, run.id).mkdir(parents=True)
+        write_json(run_folder(tmp_path, run.id) / RESULT, {"rows": [row], "timing": {}})
     axes = {"scheme": ["old", "new"]}
-    write_results({"runs": runs, "jobs": [], "axes": axes}, tmp_path)
+    write_results(Plan("x", "", axes, runs), tmp_path)
     old, new = read_results(tmp_path / "results.csv")
-    assert list(old)[-5:] == ["test_accuracy", "test_nll", "test_ece", "test_largest_logit", "final"]
+    metrics = ["test_accuracy", "test_nll", "test_ece", "test_largest_logit"]
+    assert list(old)[-6:] == [*metrics, "final", "test_images"]
     assert (old["test_accuracy"], old["test_largest_logit"]) == (0.25, None)  # a run from before the metric
     assert new["test_largest_logit"] == 3.25
-    (table,) = tables(
-        FigureSpec("bars", bars="scheme", metric="test_largest_logit"), [old, new], axes, {}, "test_largest_logit"
-    )
+    (table,) = BarsFigure(bars="scheme", metric="test_largest_logit").tables(results([old, new], axes), axes, {})
     shown = {row[0]: row[table.header.index("test largest")] for row in table.rows}
     assert shown == {"old": "-", "new": "32.5"}

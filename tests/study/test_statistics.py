@@ -1,27 +1,42 @@
 """Summaries and paired comparisons, against numbers worked out by hand and against scipy's distributions."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from dasc.study.statistics import Comparison, compare, summarise
+from dasc.study.analysis.results import summarise
+from dasc.study.analysis.statistics import Comparison, holm
+from dasc.study.analysis.statistics import compare as compare_series
 
 
-def test_summary_of_three_values() -> None:
-    n, mean, std = summarise([1.0, 2.0, 6.0])
-    assert (n, mean) == (3, 3.0)
-    assert std == pytest.approx(math.sqrt((4 + 1 + 9) / 2))  # n - 1, not n
+def compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
+    return compare_series(pd.Series(values, dtype=float), pd.Series(baseline, dtype=float))
 
 
-def test_one_value_has_no_spread_and_none_has_no_mean() -> None:
-    one, none = summarise([0.7]), summarise([])
-    assert (one.n, one.mean) == (1, 0.7)
-    assert math.isnan(one.std)
-    assert none.n == 0
-    assert math.isnan(none.mean)
-    assert math.isnan(none.std)
+def test_a_summary_has_the_sample_standard_deviation() -> None:
+    index = pd.MultiIndex.from_tuples([("a", 0), ("a", 1), ("a", 2), ("b", 0)], names=["setting", "seed"])
+    found = summarise(pd.Series([1.0, 2.0, 6.0, 0.7], index), ["setting"])
+    assert list(found.loc["a"]) == [3, 3.0, pytest.approx(math.sqrt((4 + 1 + 9) / 2))]  # n - 1, not n
+    assert list(found.loc["b"][:2]) == [1, 0.7]
+    assert math.isnan(found.loc["b", "std"])
+
+
+@pytest.mark.parametrize(
+    ("given", "corrected"),
+    [
+        # Holm (1979): the smallest of n times n, the next times n - 1, and so on, never falling, at most 1
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.9], [1.0, 1.0]),
+        ([0.04], [0.04]),
+        ([], []),
+    ],
+)
+def test_p_values_are_corrected_by_holm(given: list[float], corrected: list[float]) -> None:
+    assert holm(given) == pytest.approx(corrected)
 
 
 def test_p_is_that_of_the_paired_t_statistic() -> None:

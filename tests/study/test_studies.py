@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -14,11 +14,14 @@ from dasc.checkpoint import load_network
 from dasc.cli import main
 from dasc.data import ImageData
 from dasc.study import entry
-from dasc.study.file import read_study
-from dasc.study.folders import CONFIG, RESULT, write_json
-from dasc.study.results import read_results
-from dasc.study.work import WorkOrder, train_and_score
+from dasc.study.execution.runners import RUNNERS
+from dasc.study.execution.runners.runner import Runner, Work
+from dasc.study.execution.work import train_and_score
+from dasc.study.folders import CONFIG, RESULT, run_folder, write_json
+from dasc.study.plan import Run
+from dasc.study.specification.file import read_study
 from tests.support.files import accept_made_files, make_cifar, make_folder, make_imagenet
+from tests.support.results import read_results
 from tests.support.studies import few
 from tests.support.training import bare_trainer
 
@@ -48,14 +51,21 @@ QUICK = {
 LARGE = {"data.image_size": 32, "data.on_device": "false", "data.num_workers": 0}
 
 
-class Here:
+class Here(Runner):
     """Carries out orders in this process, where a test may have put other files under torchvision's names."""
 
     slots = 1
 
-    def submit(self, order: WorkOrder) -> "Future[str | None]":
+    def __init__(self, work: Work) -> None:
+        self._results = work.results
+
+    @classmethod
+    def make(cls, given: Any, work: Work) -> Self:
+        return cls(work)
+
+    def submit(self, run: Run) -> "Future[str | None]":
         future: Future[str | None] = Future()
-        write_json(order.folder / RESULT, train_and_score(order))
+        write_json(run_folder(self._results, run.id) / RESULT, train_and_score(run, self._results))
         future.set_result(None)
         return future
 
@@ -93,7 +103,7 @@ def test_every_study_runs_and_scores_the_networks_of_its_checkpoints(
     large = path.stem == "fig2" and path.parent == STUDIES
     MAKERS["fig2" if large else path.parent.name](tmp_path / "data")
     monkeypatch.setattr(entry, "read_study", lambda given: few(read_study(given)))
-    monkeypatch.setattr(entry, "_runner", lambda given: Here())
+    monkeypatch.setitem(RUNNERS, "local", Here)
     settings = QUICK | (LARGE if large else {}) | {"data.root": tmp_path / "data"}
     main(["study", "run", str(path), "--results=out", *(f"--{key}={value}" for key, value in settings.items())])
     rows = read_results(Path("out/results.csv"))

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import replace
 
-from dasc.study.file import StudyFile
+from dasc.study.specification.file import StudyFile
 
 
 def few(study: StudyFile) -> StudyFile:

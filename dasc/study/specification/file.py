@@ -1,4 +1,4 @@
-"""A study file: base configs, axes, and what is made of the results."""
+"""A study file: base configs, axes, and the figures of the results."""
 
 import re
 from collections.abc import Mapping
@@ -8,22 +8,17 @@ from typing import Any
 
 from dasc.config_file import check_config_file, read_mapping
 from dasc.errors import UserError, unknown_name
-from dasc.study.axes import Override, is_seed, parse_axis, parse_override
-from dasc.study.figure_spec import FigureSpec
+from dasc.study.analysis.figures import StudyFigure, parse_figure
+from dasc.study.specification.axes import Override, is_seed, parse_axis, parse_override
 
-RUN = "run"
-"""The key of a value that stands for a checkpoint of another run: `{run: NAME, checkpoint: last}`."""
+_KEYS = ("extends", "name", "title", "configs", "set", "before", "axes", "exclude", "baseline", "figure")
+_MERGED = ("set", "before", "axes")
+_FILES = ("configs", "config", "extends")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Base configs, what is set for all runs, and axes: one run for each combination of their labels.
-
-    Args:
-        configs: The files that `dasc fit` would be given, in order.
-        set: Overrides of all runs.
-        axes: The labels and overrides of each axis.
-    """
+    """Base configs, overrides of all runs, and the overrides of each axis by label."""
 
     configs: tuple[str, ...]
     set: Override
@@ -31,22 +26,27 @@ class Grid:
 
     @property
     def seed_axis(self) -> str | None:
-        """The axis that changes the seed and nothing else, if there is one."""
+        """The axis that changes the seed only, if there is one."""
         return next((name for name, labels in self.axes.items() if is_seed(labels)), None)
+
+    @property
+    def shown_axes(self) -> dict[str, list[str]]:
+        """The labels of the axes but that of the seeds."""
+        return {axis: list(labels) for axis, labels in self.axes.items() if axis != self.seed_axis}
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """What a study file says.
+    """The content of a study file.
 
     Args:
-        name: The study's name, and that of its folder.
+        name: Name of the study and of its folder.
         grid: The study's own runs.
         before: Runs that others start from, by name: teachers, networks whose masks are taken.
         exclude: Combinations of labels that are not run.
         baseline: The labels that tables compare with, by axis.
-        figures: What is drawn.
-        title: The headline of the report.
+        figures: The figures of the report.
+        title: Headline of the report.
     """
 
     name: str
@@ -54,19 +54,12 @@ class StudyFile:
     before: Mapping[str, Grid] = field(default_factory=dict)
     exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     baseline: Mapping[str, str] = field(default_factory=dict)
-    figures: tuple[FigureSpec, ...] = ()
+    figures: tuple[StudyFigure, ...] = ()
     title: str = ""
 
 
-_KEYS = ("extends", "name", "title", "configs", "set", "before", "axes", "exclude", "baseline", "figure")
-
-
 def read_study(path: str | Path) -> StudyFile:
-    """Read a study file, checked as far as it can be without the configs that it names.
-
-    Raises:
-        UserError: It is missing, or a key, an axis or a label in it is wrong.
-    """
+    """Read a study file, checked as far as that is possible without reading its configs as a whole."""
     path = Path(path)
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no such file"
@@ -79,56 +72,38 @@ def read_study(path: str | Path) -> StudyFile:
 
 
 def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a file over the one that it extends; the paths in both become relative to where dasc is run."""
+    """Read a file over the one that it extends, with paths relative to the working folder."""
     given = read_mapping(path, "study")
     for key in given:
         if key not in _KEYS:
-            if any(str(name) in _OF_CONFIG for name in given):
+            if any(name in given for name in ("stages", "model", "data", "trainer")):
                 raise UserError(f"{path} is a config, not a study file: run it by dasc fit --config {path}")
             raise UserError(f"{path}: {unknown_name('key', str(key), _KEYS)}")
-    given = {str(key): value for key, value in _beside(path.parent, given).items()}
+    given = {key: _resolve_paths(path.parent, value, key in _FILES) for key, value in given.items()}
     if "extends" not in given:
         return given
-    base = _read(_extended(path, given["extends"], extended_by), (*extended_by, path))
-    for source, content in ((path, given), (Path(given["extends"]), base)):
+    extended = given["extends"]
+    if not isinstance(extended, str):
+        raise UserError(f"{path}: extends must be the path of one study file, got {extended!r}")
+    if not Path(extended).is_file():
+        raise UserError(f"{path}: extends must be a study file, got {extended}, which does not exist: check the path")
+    if any(Path(extended).samefile(other) for other in (*extended_by, path)):
+        raise UserError(f"{path}: extends must be another study file, got {extended}, which extends this one")
+    base = _read(Path(extended), (*extended_by, path))
+    for source, content in ((path, given), (extended, base)):
         for key in _MERGED:
             if not isinstance(content.get(key) or {}, dict):
                 raise UserError(f"{source}: {key} must be a mapping, got {content[key]!r}")
-    merged = {key: {**(base.get(key) or {}), **(given.get(key) or {})} for key in _MERGED}
-    return {**base, **given, **merged}
+    return {**base, **given, **{key: {**(base.get(key) or {}), **(given.get(key) or {})} for key in _MERGED}}
 
 
-_MERGED = ("set", "before", "axes")
-_OF_CONFIG = ("stages", "model", "data", "trainer")
-
-
-def _extended(path: Path, given: Any, extended_by: tuple[Path, ...]) -> Path:
-    """Return the file that a study file extends."""
-    if not isinstance(given, str):
-        raise UserError(f"{path}: extends must be the path of one study file, got {given!r}")
-    if not Path(given).is_file():
-        raise UserError(f"{path}: extends must be a study file, got {given}, which does not exist: check the path")
-    if any(Path(given).samefile(other) for other in (*extended_by, path)):
-        raise UserError(f"{path}: extends must be another study file, got {given}, which extends this one")
-    return Path(given)
-
-
-def _beside(folder: Path, given: Any) -> Any:
-    """Resolve the files that are named under `configs`, `config` and `extends` against the study file's folder."""
+def _resolve_paths(folder: Path, given: Any, is_path: bool = False) -> Any:
+    """Resolve paths under the keys of files against the folder of the study file."""
     if isinstance(given, list):
-        return [_beside(folder, value) for value in given]
-    if not isinstance(given, dict):
-        return given
-    return {key: _paths(folder, value) if key in _FILES else _beside(folder, value) for key, value in given.items()}
-
-
-_FILES = ("configs", "config", "extends")
-
-
-def _paths(folder: Path, given: Any) -> Any:
-    if isinstance(given, list):
-        return [_paths(folder, value) for value in given]
-    return str(folder / given) if isinstance(given, str) else given
+        return [_resolve_paths(folder, value, is_path) for value in given]
+    if isinstance(given, dict) and not is_path:
+        return {key: _resolve_paths(folder, value, key in _FILES) for key, value in given.items()}
+    return str(folder / given) if is_path and isinstance(given, str) else given
 
 
 def _study(given: Mapping[str, Any]) -> StudyFile:
@@ -146,25 +121,18 @@ def _study(given: Mapping[str, Any]) -> StudyFile:
     ):
         if not isinstance(value, kind):
             raise UserError(f"{key} must be {rule}, got {value!r}")
-    grid = _grid("the study", given)
+    grid, figures = _grid("the study", given), given.get("figure") or []
     return StudyFile(
         name=name,
         grid=grid,
         before={str(key): _grid(f"before.{key}", value, grid) for key, value in before.items()},
         exclude=tuple(_labels("exclude", each, grid.axes) for each in exclude),
         baseline={axis: labels[0] for axis, labels in _labels("baseline", given.get("baseline"), grid.axes).items()},
-        figures=_figures(given.get("figure") or [], grid),
+        figures=tuple(
+            parse_figure(each, grid.shown_axes) for each in (figures if isinstance(figures, list) else [figures])
+        ),
         title=str(title),
     )
-
-
-def _figures(given: Any, grid: Grid) -> tuple[FigureSpec, ...]:
-    """Read the figures, which name axes other than that of the seeds."""
-    figures = tuple(FigureSpec.parse(each) for each in (given if isinstance(given, list) else [given]))
-    shown = [axis for axis in grid.axes if axis != grid.seed_axis]
-    for figure in figures:
-        figure.check_axes(shown)
-    return figures
 
 
 def _grid(where: str, given: Any, own: Grid | None = None) -> Grid:
@@ -172,31 +140,25 @@ def _grid(where: str, given: Any, own: Grid | None = None) -> Grid:
     names = [each.name for each in fields(Grid)]
     if not isinstance(given, Mapping) or not given.get("configs"):
         raise UserError(f"{where} has no configs: name the files that dasc fit would be given")
-    if where != "the study":
-        for key in given:
-            if key not in names:
-                raise UserError(f"{where}: {unknown_name('key', str(key), names)}")
+    for key in given if own is not None else ():
+        if key not in names:
+            raise UserError(f"{where}: {unknown_name('key', str(key), names)}")
     configs = given["configs"] if isinstance(given["configs"], list) else [given["configs"]]
     for config in configs:
         if not Path(str(config)).is_file():
             raise UserError(f"there is no base config {config}: paths are relative to the study file")
         check_config_file(config)
-    return Grid(
-        configs=tuple(map(str, configs)),
-        set=parse_override(f"{where}, set", given.get("set")),
-        axes=_axes(where, given.get("axes") or {}, own),
-    )
-
-
-def _axes(where: str, given: Any, own: Grid | None) -> dict[str, Mapping[str, Override]]:
-    if isinstance(given, list) and own is not None:
-        for name in given:
+    axes = given.get("axes") or {}
+    if isinstance(axes, list) and own is not None:
+        for name in axes:
             if name not in own.axes:
                 raise UserError(f"{where}: {unknown_name('axis', str(name), own.axes)}")
-        return {name: own.axes[name] for name in given}
-    if not isinstance(given, dict):
-        raise UserError(f"{where}: axes are written {{NAME: {{KEY: VALUES}}}}, not {given!r}")
-    return {str(name): parse_axis(str(name), axis) for name, axis in given.items()}
+        parsed: Mapping[str, Mapping[str, Override]] = {name: own.axes[name] for name in axes}
+    elif isinstance(axes, dict):
+        parsed = {str(name): parse_axis(str(name), axis) for name, axis in axes.items()}
+    else:
+        raise UserError(f"{where}: axes are written {{NAME: {{KEY: VALUES}}}}, not {axes!r}")
+    return Grid(tuple(map(str, configs)), parse_override(f"{where}, set", given.get("set")), parsed)
 
 
 def _labels(where: str, given: Any, axes: Mapping[str, Mapping[str, Override]]) -> dict[str, tuple[str, ...]]:

@@ -17,12 +17,7 @@ from dasc.stopping import exit_status_of_signals
 
 
 def scoring_trainer(accelerator: str, precision: Any) -> Trainer:
-    """Return a trainer that scores in one process on one device.
-
-    Args:
-        accelerator: As Lightning's Trainer takes it.
-        precision: As Lightning's Trainer takes it.
-    """
+    """Return a trainer that scores in one process on one device, from arguments of Lightning's Trainer."""
     with _silent():
         return Trainer(
             accelerator=accelerator,
@@ -42,9 +37,6 @@ def score_network(trainer: Trainer, network: nn.Module, data: ImageData) -> dict
         trainer: Of `scoring_trainer`.
         network: Maps normalised images (B, 3, H, W) to logits (B, num_classes).
         data: The images. Only test images are decoded.
-
-    Raises:
-        StoppedError: A signal stopped the process.
     """
     with _silent(), _stoppable(trainer):
         return run_test(trainer, network, data, list(study_formats()))
@@ -59,9 +51,6 @@ def augmented_loss(trainer: Trainer, network: nn.Module, data: ImageData, magnit
         data: The images. Only validation images are decoded.
         magnitude: RandAugment's M, 0 to 30.
         draws: Number of draws of each image, at least 1.
-
-    Raises:
-        StoppedError: A signal stopped the process.
     """
     data.trainer = trainer
     data.setup("validate")

@@ -7,9 +7,10 @@ import yaml
 
 from dasc.config import ConfigReader
 from dasc.errors import UserError
-from dasc.study.cells import Cell, Cells
-from dasc.study.file import read_study
-from dasc.study.jobs import epochs_of, plan_jobs
+from dasc.study.plan import SHARED, Run
+from dasc.study.specification.file import read_study
+from dasc.study.specification.runs import resolve_runs
+from dasc.study.specification.sharing import share
 
 RESULTS = Path("results")
 
@@ -21,10 +22,10 @@ def reader() -> ConfigReader:
 
 @pytest.fixture
 def resolve(tiny: Path, tmp_path: Path, reader: ConfigReader) -> Any:
-    def resolved(options: Mapping[str, Any] | None = None, results: Path = RESULTS, **given: Any) -> list[Cell]:
+    def resolved(options: Mapping[str, Any] | None = None, results: Path = RESULTS, **given: Any) -> list[Run]:
         path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump({"name": "x", "configs": [str(tiny)]} | given, sort_keys=False))
-        return Cells(read_study(path), results, reader, options or {}).all()
+        return resolve_runs(read_study(path), results, reader, options or {})
 
     return resolved
 
@@ -48,8 +49,8 @@ def test_overrides_are_applied_in_their_order_and_the_command_line_last(resolve:
     (tmp_path / "overlay.yaml").write_text("stages: [{epochs: 7, magnitude: 3}]\ndata: {init_args: {batch_size: 16}}\n")
     axis = {"overlay": {"config": "overlay.yaml", "stages[0].magnitude": 9}, "rows": {"stages": [{"epochs": 2}]}}
     overlay, rows = resolve(axes={"a": axis}, set={"data.batch_size": 32, "data.cutout": 2}, options={"data.cutout": 4})
-    assert overlay.stages.dump() == [{"epochs": 7, "magnitude": 9}]
-    assert rows.stages.dump() == [{"epochs": 2}]
+    assert [stage.dump() for stage in overlay.stages] == [{"epochs": 7, "magnitude": 9}]
+    assert [stage.dump() for stage in rows.stages] == [{"epochs": 2}]
     assert [c.config["data"]["init_args"]["batch_size"] for c in (overlay, rows)] == [16, 32]
     assert [c.config["data"]["init_args"]["cutout"] for c in (overlay, rows)] == [4, 4]
 
@@ -109,14 +110,15 @@ def test_a_run_starts_from_that_of_its_own_seed(resolve: Any, tiny: Path) -> Non
     by_title = {cell.title: cell for cell in cells}
     for seed in "01":
         masked, whole = by_title[f"scheme mask, seed {seed}"], by_title[f"scheme inheriting, seed {seed}"]
-        assert masked.needs == (whole.id,) == (by_title[f"dense: seed {seed}"].id,)
+        assert masked.after == (whole.id,) == (by_title[f"dense: seed {seed}"].id,)
         path = masked.config["init_from"]["path"]
         assert path == str(
             RESULTS / "runs" / whole.id / "lightning_logs" / "version_0" / "checkpoints" / "stage-1.ckpt"
         )
-    jobs = plan_jobs(cells)
-    assert len(jobs) == 4  # what is there under two names is trained once
-    assert all(jobs.index(job) > [j.id for j in jobs].index(need) for job in jobs for need in job.needs)
+    runs = share(cells)
+    ids = [run.id for run in runs]
+    assert len(set(ids)) == 4  # what is there under two names is trained once
+    assert all(ids.index(need) < ids.index(run.id) for run in runs for need in run.after)
 
 
 def test_the_content_of_a_start_is_its_run_not_its_folder(resolve: Any, tiny: Path) -> None:
@@ -152,8 +154,8 @@ def test_a_start_that_is_not_there_is_said(
 
 def test_stages_that_runs_share_are_trained_once(resolve: Any) -> None:
     cells = resolve(axes=GRID | SEEDS)
-    jobs = plan_jobs(cells)
-    shared = [job for job in jobs if job.rows == 1]
+    jobs = share(cells)
+    shared = [job for job in jobs if job.part == SHARED]
     assert len(shared) == 4  # one for each M and seed
     assert len(jobs) == 4 + 8
     starts = {job.id: job for job in shared}
@@ -163,13 +165,15 @@ def test_stages_that_runs_share_are_trained_once(resolve: Any) -> None:
         assert first.config["stages"] == cell.config["stages"][:1]
         assert first.config["seed_everything"] == cell.seed
         assert (job.start_rows, job.rows, job.epochs, first.epochs) == (1, 3, 4, 2)
-    assert epochs_of(cells, jobs) == (8 * 6, 4 * 2 + 8 * 4)
+    assert sum(job.epochs for job in jobs) == 4 * 2 + 8 * 4  # of 8 * 6
+    assert [job.id for job in jobs if job.part != SHARED] == [cell.id for cell in cells]
+    assert [job.part == SHARED for job in jobs] == [True, False, True, False, False, False] * 2
 
 
 def test_a_run_that_is_the_beginning_of_another_is_what_the_other_goes_on_from(resolve: Any) -> None:
     table: list[dict[str, Any]] = [{"epochs": 2}, {"epochs": 1, "sparsity": 0.2}, {"epochs": 1, "sparsity": 0.4}]
     cells = resolve(axes={"rows": {str(k): {"stages": table[:k]} for k in (3, 1, 2)}})
-    jobs = {job.id: job for job in plan_jobs(cells)}
+    jobs = {job.id: job for job in share(cells)}
     three, one, two = (jobs[cell.id] for cell in cells)
     assert [job.start for job in (one, two, three)] == [None, one.id, two.id]
     assert len(jobs) == 3
@@ -178,7 +182,7 @@ def test_a_run_that_is_the_beginning_of_another_is_what_the_other_goes_on_from(r
 
 def test_runs_that_differ_in_more_than_the_table_share_nothing(resolve: Any) -> None:
     cells = resolve(axes={"size": {"data.train_size": [300, 400]}, "m": {"stages[1:].magnitude": [4, 5]}})
-    jobs = plan_jobs(cells)
+    jobs = share(cells)
     assert len(jobs) == 2 * 3
     sizes = {job.id: job.config["data"]["init_args"]["train_size"] for job in jobs}
     assert all(sizes[job.id] == sizes[job.start] for job in jobs if job.start)

@@ -1,0 +1,1 @@
+"""Results, statistics, tables and figures of a study."""

@@ -1,0 +1,1 @@
+"""Trainings and scores of a study, on this machine or on a cluster."""

@@ -17,7 +17,7 @@ DESCRIPTION = """\
 Compare checkpoints and exported files on the same images: accuracy with its
 interval, calibration error, parameters, non-zero parameters, MACs, bytes and
 latencies, and a test whether the accuracies differ. The images are those of the
-run of the first checkpoint or, without one, of the run folder with an exported file.
+run of the first checkpoint or, without one, of the run folder of an exported file.
 
   dasc compare lightning_logs/version_0 lightning_logs/version_1
   dasc compare best export/model.onnx export/model.int8.onnx --split test

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dasc import checkpoint, runs
-from dasc.compare.sizes import Sizes, WeightCount, count_weights, is_quantised, sizes_of_graph, sizes_of_network
+from dasc.compare.sizes import Sizes, count_weights, is_quantised, sizes_of_graph, sizes_of_network
 from dasc.errors import UserError, one_line
 from dasc.export.format import Model, Run
 from dasc.export.formats import format_class
@@ -18,7 +18,7 @@ from dasc.export.identify import exported_in, identify
 from dasc.export.loading import WEIGHTS, load_weights
 from dasc.export.metadata import Metadata
 from dasc.export.rebuild import rebuild, run_of
-from dasc.networks import auxiliary_blocks, prunable_weights, set_auxiliary_blocks
+from dasc.networks import auxiliary_blocks, set_auxiliary_blocks
 from dasc.prediction import InputFormat, find_checkpoint
 from dasc.stages.structure import structure_of
 

@@ -160,9 +160,12 @@ def _place(ax: "Axes", panel: Panel, comparison: Comparison, texts: "Sequence[Te
 def _boxes(ax: "Axes", panel: Panel, comparison: Comparison, scale: float, origin: Array) -> tuple[Array, Array]:
     """Return the points of a panel (N, 2), and the boxes of their bars and markers (M, 4), in pixels from an origin."""
     rows, obstacles, points = comparison.rows, [], []
-    for cost, row in zip(panel.costs, rows, strict=True):
-        shares = (row.score.accuracy, *row.score.interval)
-        point, low, high = ax.transData.transform([(cost, 100 * share) for share in shares]) - origin
-        obstacles += [[*(low - scale), *(high + scale)], [*(point - _MARKER * scale), *(point + _MARKER * scale)]]
+    ranges = panel.ranges or [(cost, cost) for cost in panel.costs]
+    for cost, (lower, upper), row in zip(panel.costs, ranges, rows, strict=True):
+        accuracy, low, high = (100 * share for share in (row.score.accuracy, *row.score.interval))
+        ends = [(cost, accuracy), (cost, low), (cost, high), (lower, accuracy), (upper, accuracy)]
+        point, bottom, top, left, right = ax.transData.transform(ends) - origin
+        obstacles += [[*(bottom - scale), *(top + scale)], [*(left - scale), *(right + scale)]]
+        obstacles.append([*(point - _MARKER * scale), *(point + _MARKER * scale)])
         points.append(point)
     return np.array(points), np.array(obstacles)

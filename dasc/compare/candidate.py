@@ -130,7 +130,7 @@ def open_candidate(path: Path, name: str, trust: Iterable[str] = ()) -> Candidat
         return _open_checkpoint(path, name, trust)
     kind = format_class(form, needed_by=str(path))(trust)
     metadata = Metadata.from_strings(kind.read_metadata(path), path)
-    size, recorded = path.stat().st_size, _record_of_run(path)
+    size, recorded = path.stat().st_size, _record_of_run(path, metadata)
     if form in WEIGHTS:
         network = load_weights(form, path, trust)
         sizes = sizes_of_network(network, metadata.input_format.image_size)
@@ -178,8 +178,7 @@ def _open_program(
     with suppress(UserError):
         network = rebuild(metadata, state, path, trust)
     if network is None:
-        counted = None
-        sizes = sizes_of_graph(path, metadata, counted, trust)
+        sizes = sizes_of_graph(path, metadata, None, trust)
     else:
         sizes = sizes_of_network(network, metadata.input_format.image_size)
     return Candidate(
@@ -187,11 +186,16 @@ def _open_program(
     )
 
 
-def _record_of_run(path: Path) -> Mapping[str, Any] | None:
-    """Return the data under `dasc` of a checkpoint of the run whose folder contains a file; None without one."""
+def _record_of_run(path: Path, metadata: Metadata) -> Mapping[str, Any] | None:
+    """Return the data under `dasc` of a checkpoint of the run whose folder contains a file; None without one.
+
+    A run with other classes or another image size than the file is not its run.
+    """
+    own = list(metadata.classes), list(metadata.input_format.image_size)
     for folder in path.absolute().parents:
         if folder.parent.name == runs.LOGS and (found := runs.find_in(folder, "best", "last")) is not None:
             with suppress(UserError):
                 recorded: dict[str, Any] = checkpoint.read(found, mmap=True)["dasc"]
-                return recorded
+                of_run = (list(recorded.get(key) or ()) for key in ("classes", "image_size"))
+                return recorded if own == tuple(of_run) else None
     return None

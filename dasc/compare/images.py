@@ -87,8 +87,8 @@ def find_source(candidates: Sequence[Candidate]) -> Candidate:
     known.sort(key=lambda candidate: candidate.form != CHECKPOINT)
     if not known:
         raise UserError(
-            f"the images must be those of a run, got {candidates[0].path}, which is in no run folder: give a "
-            "checkpoint of the run, too"
+            f"the images must be those of a run, got {candidates[0].path}, which is in no run folder of its "
+            "network: give a checkpoint of the run, too"
         )
     return known[0]
 

@@ -88,5 +88,6 @@ def _open(candidates: Sequence[Candidate], folder: Path, threads: int) -> tuple[
                 OnnxFormat().write(candidate.model, beside)
                 runs[place, ONNX_RUNTIME] = OnnxFormat().open(beside, threads)
             except UserError as error:
-                notes.append(f"{candidate.name} is not measured in ONNX Runtime: {error}")
+                reason = str(error).rpartition(": ")[0] or str(error)  # without the remedy, which is that of an export
+                notes.append(f"{candidate.name} is not measured in ONNX Runtime: {reason}")
     return runs, notes

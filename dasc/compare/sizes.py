@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ def sizes_of_graph(path: Path, metadata: Metadata, counted: WeightCount | None, 
 
     Parameters and MACs are those of the network that its metadata describe. Zeros are those counted in the file, if
     it has all weights of that network. What is still unknown is that of the model card in the folder of the file, if
-    the card has the SHA-256 of the file.
+    the card has the SHA-256 of the file; the zeros in a card are not those of an int8 file.
 
     Args:
         path: The file.
@@ -65,20 +65,16 @@ def sizes_of_graph(path: Path, metadata: Metadata, counted: WeightCount | None, 
         counted: The weights in the file; None if they were not counted.
         trust: Modules whose network classes may be imported; see `dasc.checkpoint.load_network`.
     """
-    card = _card_of(path)
+    of_card = _sizes_in_card(path)
     network = _untrained(path, metadata, trust)
     if network is None:
-        facts = None if card is None else card.network
-        return Sizes() if facts is None else Sizes(facts.parameters, facts.nonzero_parameters, facts.macs)
+        return of_card
     sizes = sizes_of_network(network, metadata.input_format.image_size)
     assert sizes.parameters is not None
     weights = sum(weight.numel() for weight in prunable_weights(network).values())
-    nonzero = None
-    if counted is not None and counted.weights == weights:
-        nonzero = sizes.parameters - counted.zeros
-    elif card is not None:
-        nonzero = card.network.nonzero_parameters
-    return Sizes(sizes.parameters, nonzero, sizes.macs)
+    has_all = counted is not None and counted.weights == weights
+    nonzero = sizes.parameters - counted.zeros if counted and has_all else of_card.nonzero_parameters
+    return replace(sizes, nonzero_parameters=nonzero)
 
 
 def count_weights(model: Any) -> WeightCount:
@@ -136,11 +132,15 @@ def _untrained(path: Path, metadata: Metadata, trust: Iterable[str]) -> nn.Modul
     return None
 
 
-def _card_of(path: Path) -> Card | None:
-    """Return the model card in the folder of a file; None if there is none that has the SHA-256 of the file."""
+def _sizes_in_card(path: Path) -> Sizes:
+    """Return the sizes in the model card in the folder of a file, if the card has the SHA-256 of the file."""
     with suppress(UserError):
         card = Card.read(path.with_name(JSON_FILE))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return card if any(facts.sha256 == digest for facts in card.files) else None
-    return None
+        facts = card.network
+        for listed in card.files:
+            if listed.sha256 == digest:
+                nonzero = None if listed.format == "int8" else facts.nonzero_parameters
+                return Sizes(facts.parameters, nonzero, facts.macs)
+    return Sizes()

@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,12 @@ def test_an_exported_file_has_the_images_of_its_run(run: Path) -> None:
     compare(run / PATHS["export/model.sparse.safetensors"], *FAST)
     (row,) = rows_of(Path("comparison")).values()
     assert int(row["images"]) == len(images_of("val")[1])
+
+
+def test_a_file_with_other_classes_is_not_of_the_run_around_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run / RUN / "checkpoints", RUN / "checkpoints")
+    file = weights(RUN / "own.safetensors")  # its classes have other names
+    assert "which is in no run folder" in exit_message(["compare", str(file), *FAST], capsys)
 
 
 def test_an_exported_file_outside_of_a_run_needs_a_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def test_weights_with_another_zero_point_are_not_counted() -> None:
 @pytest.fixture
 def exported(run: Path, tmp_path: Path) -> Path:
     """A copy of the ONNX file of a run, with its model card."""
-    for name in ("model.onnx", "model_card.json"):
+    for name in ("model.onnx", "model.int8.onnx", "model_card.json"):
         shutil.copy(run / RUN / "export" / name, tmp_path)
     return tmp_path / "model.onnx"
 
@@ -93,3 +93,8 @@ def test_a_network_that_cannot_be_built_has_the_sizes_of_its_model_card_or_none(
     assert sizes_of_graph(exported, unknown, WeightCount(1, 1)) == facts_in(card)
     card.unlink()
     assert sizes_of_graph(exported, unknown, WeightCount(1, 1)) == Sizes()
+
+
+def test_the_zeros_in_a_model_card_are_not_those_of_an_int8_file(exported: Path) -> None:
+    file, facts = exported.with_name("model.int8.onnx"), facts_in(exported.with_name("model_card.json"))
+    assert sizes_of_graph(file, metadata_of(file), None) == replace(facts, nonzero_parameters=None)

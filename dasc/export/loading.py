@@ -35,7 +35,7 @@ def load_weights(form: str, path: Path, trust: Iterable[str] = ()) -> nn.Module:
     Raises:
         UserError: The file cannot be used, and why.
     """
-    network: nn.Module = resolve_name(_LOADERS[form])(path, trust)
+    network: nn.Module = resolve_name(f"dasc.export:{_LOADERS[form]}")(path, trust)
     return network
 
 

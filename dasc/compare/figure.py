@@ -120,7 +120,7 @@ def _draw_points(ax: "Axes", panel: Panel, comparison: Comparison) -> None:
         _make_logarithmic(ax)
     ax.set_xlabel(panel.title, fontsize=9)
     ax.tick_params(labelsize=8, which="both")
-    ax.margins(x=0.25, y=0.15)
+    ax.margins(x=0.25, y=0.25)
     ax.grid(color="#dddddd", linewidth=0.5)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

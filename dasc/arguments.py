@@ -14,10 +14,12 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         self._options: list[str] = []
+        self._has_positionals = False
         super().__init__(**settings, allow_abbrev=False)
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
         """As `argparse.ArgumentParser`."""
+        self._has_positionals |= not any(name.startswith("-") for name in names)
         if settings.get("help") != SUPPRESS:
             self._options += [name for name in names if name.startswith("--")]
         return super().add_argument(*names, **settings)
@@ -45,8 +47,8 @@ class ArgumentParser(argparse.ArgumentParser):
         Raises:
             UserError: One is not.
         """
-        has_positionals = any(not action.option_strings for action in self._actions)
-        given, rest = (self.parse_known_intermixed_args if has_positionals else self.parse_known_args)(words)
+        parse = self.parse_known_intermixed_args if self._has_positionals else self.parse_known_args
+        given, rest = parse(words)
         for word in rest:
             if not word.startswith("-"):
                 raise UserError(f"'{word}' must follow an option: {hint.format(word=word)}")

@@ -27,7 +27,7 @@ test: .venv/installed-dev ## Run the tests but for the slow ones
 test-all: .venv/installed-dev ## Run all tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
 
-story: .venv/installed-dev ## Install the wheel into an empty environment and fine-tune a classifier of photos (minutes, needs PyPI)
+story: .venv/installed-dev ## Install the wheel beside its requirements only, and fine-tune a classifier of photos (minutes)
 	$(BIN)/python tests/stories/photos.py
 
 wheel: .venv/installed-dev ## Build the wheel and the source distribution in dist/

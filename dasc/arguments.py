@@ -14,10 +14,12 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         self._options: list[str] = []
+        self._has_positionals = False
         super().__init__(**settings, allow_abbrev=False)
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
         """As `argparse.ArgumentParser`."""
+        self._has_positionals |= not any(name.startswith("-") for name in names)
         if settings.get("help") != SUPPRESS:
             self._options += [name for name in names if name.startswith("--")]
         return super().add_argument(*names, **settings)
@@ -35,7 +37,7 @@ class ArgumentParser(argparse.ArgumentParser):
         raise UserError(f"{message}: see {self.prog} --help")
 
     def parse_all(self, words: Sequence[str], name: str, hint: str) -> argparse.Namespace:
-        """Parse words that must all be options and their values.
+        """Parse words that must all be options and their values, or positional arguments if the parser has some.
 
         Args:
             words: The words.
@@ -45,7 +47,8 @@ class ArgumentParser(argparse.ArgumentParser):
         Raises:
             UserError: One is not.
         """
-        given, rest = self.parse_known_args(words)
+        parse = self.parse_known_intermixed_args if self._has_positionals else self.parse_known_args
+        given, rest = parse(words)
         for word in rest:
             if not word.startswith("-"):
                 raise UserError(f"'{word}' must follow an option: {hint.format(word=word)}")
@@ -76,6 +79,11 @@ def add_checkpoint_options(parser: argparse.ArgumentParser, accepted: str) -> No
         accepted: What `--ckpt_path` may be.
     """
     parser.add_argument("--ckpt_path", metavar="PATH", help=accepted)
+    add_root_options(parser)
+
+
+def add_root_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a command that loads checkpoints: `--root` and `--trust`."""
     parser.add_argument(
         *("--root", "--trainer.default_root_dir"),
         dest="root",

@@ -27,6 +27,8 @@ QUESTIONS = {
     "dasc predict --ckpt_path b": ("best",),
     "dasc export --data": ("--data.root",),
     "dasc export --format sa": ("safetensors",),
+    "dasc compare --ov": ("--overwrite",),
+    "dasc compare x.ckpt --split t": ("test",),
     "dasc study re": ("report",),
     "dasc study run x.yaml --run": ("--runner",),
     "dasc completion z": ("zsh",),

@@ -37,7 +37,7 @@ def test_dasc_says_what_it_is_and_each_command_in_a_line(capsys: pytest.CaptureF
     assert "Data augmentation schedules for compression" in about
     assert "Lightning" not in text
     lines = {line.split()[0]: line for line in listed.split("\n\n")[0].splitlines()}
-    assert list(lines) == [*COMMANDS, "export", "study", "configs", "completion"]
+    assert list(lines) == [*COMMANDS, "export", "compare", "study", "configs", "completion"]
     for name, what in COMMANDS.items():
         assert re.fullmatch(rf"  {name} +{re.escape(what)}", lines[name])
 

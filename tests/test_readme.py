@@ -53,6 +53,8 @@ def quick(command: list[str], weights: Path) -> list[str]:
         return command[1:]
     if command[1] == "export":
         return [*command[1:], "--max_drop=100", "--latency_seconds=0.1"]
+    if command[1] == "compare":
+        return [*command[1:], "--latency_seconds=0.1"]
     if command[1] == "study" and command[2] not in ("plan", "run"):
         return command[1:]
     own = [f"--model.network.weights={weights}", "--data.image_size=32"] if "configs/finetune.yaml" in command else []
@@ -71,6 +73,7 @@ def test_the_commands_run_one_after_the_other(here: Path, weights: Path, monkeyp
     # the longer tables of the README are the same under the smoke overlay, so `last` continues a finished one
     assert len(runs) == len(fresh)
     assert (here / "predictions.csv").exists()
+    assert len((here / "comparison" / "compare.csv").read_text().splitlines()) == 1 + 3
     labels = [(here / name).read_text().splitlines() for name in ("labels.csv", "onnx.csv")]
     assert len(labels[0]) == 1 + 8
     assert [line.split(",")[:2] for line in labels[0]] == [line.split(",")[:2] for line in labels[1]]

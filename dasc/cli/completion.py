@@ -14,7 +14,7 @@ from torch import nn, optim
 import dasc.networks
 from dasc import __version__, pruning
 from dasc.arguments import ArgumentParser
-from dasc.cli import configs, export, predict
+from dasc.cli import compare, configs, export, predict
 from dasc.cli.command import Command
 from dasc.cli.registry import COMMANDS
 from dasc.data import DATASETS, ImageData
@@ -42,6 +42,7 @@ CLASSES: dict[str, tuple[type, ...]] = {
 WORDS = {
     "--ckpt_path": ("best", "last"),
     "--format": tuple(FORMATS),
+    "--split": ("val", "test"),
     "--data.dataset": (*DATASETS, "folder"),
     "--trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
     "--trainer.precision": ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
@@ -116,6 +117,7 @@ def script(shell: str) -> str:
             choices |= found
     words["predict"] = [*words["predict"], *_printed_options(predict.make_parser(), [])]
     words["export"] = _printed_options(export.make_parser(), [])
+    words["compare"] = _printed_options(compare.make_parser(), [])
     words["study"] = _printed_options(study.parser(), *([name] for name in study.COMMANDS))
     words["configs"] = _printed_options(configs.make_parser(), [])
     choices |= {"study": tuple(study.COMMANDS), "completion": SHELLS, **WORDS}

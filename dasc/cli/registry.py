@@ -38,6 +38,7 @@ COMMANDS = {
     "plan": Entry("dasc.cli.plan:COMMAND", "Print what fit would do, without training."),
     "teacher-report": Entry("dasc.cli.teacher_report:COMMAND", "Compare teachers on the test images."),
     "export": Entry("dasc.cli.export:run", "Write a checkpoint as ONNX, int8, sparse or other files."),
+    "compare": Entry("dasc.cli.compare:run", "Compare checkpoints and exported files on the same images."),
     "study": Entry("dasc.cli.study:run", "Many runs from one file, their table and their figures."),
     "configs": Entry("dasc.cli.configs:run", "Copy the configs that come with dasc into a folder."),
     "completion": Entry("dasc.cli.completion:run", "Print a script that completes dasc in bash or zsh."),

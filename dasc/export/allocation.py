@@ -18,16 +18,18 @@ class AllocationError(Exception):
 class AllocationLimit(TorchDispatchMode):
     """Context in which new tensors of a device type have at most `limit` bytes together; freed ones do not count.
 
-    The size of a result is known before its memory is allocated. Tensors on the meta device count as well: they bound
-    the time that a constructor takes. Results whose size depends on values, as those of `nonzero`, count afterwards.
+    The size of a result is known before its memory is allocated. Results whose size depends on values, as those of
+    `nonzero`, count afterwards.
 
     Args:
         limit: The bytes.
+        on_meta: Whether tensors on the meta device, which have no memory, count as well.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_meta: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._limit = limit
+        self._on_meta = on_meta
         self._bytes: dict[str, int] = defaultdict(int)
         self._storages: dict[str, dict[StorageWeakRef, int]] = defaultdict(dict)
 
@@ -47,8 +49,9 @@ class AllocationLimit(TorchDispatchMode):
             self._check(device, _bytes_of_results(func, args, kwargs))
         results = func(*args, **kwargs)
         for tensor in _tensors(results):
-            self._add(tensor)
-            self._check(tensor.device.type)
+            if self._on_meta or tensor.device.type != "meta":
+                self._add(tensor)
+                self._check(tensor.device.type)
         return results
 
     def _check(self, device: str, size: int = 0) -> None:

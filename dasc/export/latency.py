@@ -19,6 +19,8 @@ from dasc.networks.counts import prunable_weights
 BATCHES = (1, 64)
 """Batch sizes that are measured."""
 
+LATENCY_NOTE = "ms: median (first to third quartile)"
+
 _MAX_CALLS = 50
 """Calls in one turn of a candidate."""
 
@@ -176,14 +178,26 @@ def latency_table(rows: Sequence[Measured]) -> list[str]:
     for row in rows:
         size = "" if row.size is None else f"{row.size:,}"
         cells.append(
-            [row.name, size, *(_text(row.latencies[batch]) if batch in row.latencies else "" for batch in batches)]
+            [
+                row.name,
+                size,
+                *(latency_text(row.latencies[batch]) if batch in row.latencies else "" for batch in batches),
+            ]
         )
+    return [*aligned(cells), LATENCY_NOTE]
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table of rows of equal length; the first column is left-aligned, the others right-aligned.
+
+    Args:
+        cells: The rows, at least one; the first one has the titles.
+    """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join([cell[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cell[1:], widths[1:], strict=True))])
-        for cell in cells
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        for row in cells
     ]
-    return [*lines, "ms: median (first to third quartile)"]
 
 
 def gain_line(
@@ -259,7 +273,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _text(latency: Latency) -> str:
+def latency_text(latency: Latency) -> str:
+    """Return the median and the quartiles of a latency in milliseconds."""
     values = (latency.median_ms, latency.lower_ms, latency.upper_ms)
     middle, lower, upper = (f"{value:.{3 if latency.median_ms < 10 else 1}f}" for value in values)
     return f"{middle} ({lower} to {upper})"

@@ -1,7 +1,12 @@
-"""Lines of code that load an exported file."""
+"""Loading of exported files that have the weights only, and lines of code that load any exported file."""
 
 import json
+from collections.abc import Iterable
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
+
+from torch import nn
 
 from dasc.checkpoint import TRUSTED
 
@@ -11,6 +16,27 @@ _LOADERS = {
     "state_dict": "load_state_dict_file",
 }
 """Function of `dasc.export` that rebuilds the network, by format."""
+
+WEIGHTS = tuple(_LOADERS)
+"""Formats that have the weights only."""
+
+
+def load_weights(form: str, path: Path, trust: Iterable[str] = ()) -> nn.Module:
+    """Rebuild the network of a file that has the weights only.
+
+    Args:
+        form: Name of its format, one of `WEIGHTS`.
+        path: The file.
+        trust: Modules whose network classes may be imported; see `dasc.checkpoint.load_network`.
+
+    Returns:
+        The network on the CPU, in eval mode.
+
+    Raises:
+        UserError: The file cannot be used, and why.
+    """
+    network: nn.Module = resolve_name(f"dasc.export:{_LOADERS[form]}")(path, trust)
+    return network
 
 
 class Loading(NamedTuple):

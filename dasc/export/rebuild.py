@@ -34,8 +34,8 @@ class _TooManyModulesError(Exception):
 def rebuild(metadata: Metadata, state: Mapping[str, Tensor], source: object, trust: Iterable[str] = ()) -> nn.Module:
     """Build the network that metadata describe, with the tensors of a file.
 
-    The shapes of the network are compared with those of the tensors before memory is allocated for it. The memory of a
-    network that can be built on the CPU only is bounded.
+    The shapes of the network are compared with those of the tensors before memory is allocated for it. A network has
+    no memory for channels that were removed, unless it can be built on the CPU only. The memory is bounded.
 
     Args:
         metadata: The description.
@@ -51,20 +51,38 @@ def rebuild(metadata: Metadata, state: Mapping[str, Tensor], source: object, tru
     """
     check_trusted(source, metadata.network["class_path"], trust)
     limit = 100 + _MODULES_PER_TENSOR * len(state)
-    with torch.random.fork_rng(devices=[]):
+    allowed = _BYTES_PER_BYTE * sum(tensor.nbytes for tensor in state.values()) + _BUFFERS
+    with torch.random.fork_rng(devices=[]), AllocationLimit(allowed, on_meta=False):
+        network = _build_on_meta(metadata, state, source, limit)
         try:
-            with torch.device("meta"):
-                _check(_build(metadata, source, limit), state, source)
-        except (NotImplementedError, RuntimeError):
-            pass  # a constructor that reads values of its tensors works on the CPU only
-        with AllocationLimit(_BYTES_PER_BYTE * sum(tensor.nbytes for tensor in state.values()) + _BUFFERS):
+            if network is not None:
+                copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+                network.load_state_dict(copies, assign=True)
+                return network.eval()
             network = _build(metadata, source, limit)
-    _check(network, state, source)
-    try:
-        network.load_state_dict(dict(state))
-    except (NotImplementedError, RuntimeError):
-        raise UserError(f"{source} is damaged: its tensors cannot be read; export it again") from None
+            _check(network, state, source)
+            network.load_state_dict(dict(state))
+        except (NotImplementedError, RuntimeError):
+            raise UserError(f"{source} is damaged: its tensors cannot be read; export it again") from None
     return network.eval()
+
+
+def _build_on_meta(metadata: Metadata, state: Mapping[str, Tensor], source: object, limit: int) -> nn.Module | None:
+    """Return the network on the meta device; None if it has to be built on the CPU.
+
+    That is so for constructors that read values of their tensors, and for tensors that the state_dict does not give:
+    buffers that are not persistent, tensors in attributes, and parameters that layers share.
+    """
+    try:
+        with torch.device("meta"):
+            network = _build(metadata, source, limit)
+    except (NotImplementedError, RuntimeError):
+        return None
+    _check(network, state, source)
+    tensors = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+    are_own = len({id(tensor) for _, tensor in tensors}) == len(tensors) and all(name in state for name, _ in tensors)
+    attributes = (value for module in network.modules() for value in vars(module).values())
+    return network if are_own and not any(isinstance(value, Tensor) for value in attributes) else None
 
 
 def contiguous_state(network: nn.Module) -> dict[str, Tensor]:

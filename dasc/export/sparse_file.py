@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from dasc.errors import UserError, one_line
-from dasc.export.allocation import AllocationLimit
 from dasc.export.format import CPU, Format, Model, Run
 from dasc.export.formats import check_packages
 from dasc.export.layout import (
@@ -41,9 +40,6 @@ _WINDOW = 2**23
 
 _EXPANSION = 1000
 """Largest ratio of the dense tensors to the bytes of the file; a network with 99.9 % zeros is below it."""
-
-_BUFFERS = 2**20
-"""Bytes of small tensors that a network has beyond its state_dict."""
 
 
 class SparseFormat(Format):
@@ -131,8 +127,7 @@ def load_sparse(path: str | Path, trust: Iterable[str] = ()) -> nn.Module:
         for name, stored in tensors.items():
             check(name, stored, data)
         state = _zeros(tensors)
-        with AllocationLimit(2 * dense - head.header.data_bytes + _BUFFERS):
-            network = rebuild(metadata, state, path, trust)
+        network = rebuild(metadata, state, path, trust)
         _fill(network, tensors, data)
     return network
 

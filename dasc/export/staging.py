@@ -11,13 +11,14 @@ from pathlib import Path
 from dasc.errors import UserError
 
 
-def check_new(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+def check_new(folder: Path, names: Iterable[str], overwrite: bool, earlier: str = "export") -> None:
     """Check that files can be written into a folder.
 
     Args:
         folder: The folder; it need not exist.
         names: Names of the files.
         overwrite: Whether files of these names are replaced.
+        earlier: The work that may have written such files before, for the error.
 
     Raises:
         UserError: A file exists, or the folder cannot be written to.
@@ -28,7 +29,7 @@ def check_new(folder: Path, names: Iterable[str], overwrite: bool) -> None:
     if existing and not overwrite:
         raise UserError(
             f"--output must be a folder without {existing[0]}, got {folder}, which has it: give another --output, or "
-            "add --overwrite to replace the files of an earlier export"
+            f"add --overwrite to replace the files of an earlier {earlier}"
         )
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:

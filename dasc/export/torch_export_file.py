@@ -69,15 +69,31 @@ class TorchExportFormat(Format):
 
     def open(self, path: Path, threads: int = 1, device: torch.device = CPU) -> Run:
         """Load a file without executing code in it; see `Format.open`. It runs with torch's threads."""
-        archive = safe_archive(path)
-        try:
-            with silence():
-                program = move_to_device_pass(torch.export.load(archive), device)
-                module: nn.Module = program.module()
-        except Exception as error:  # whatever the file makes of the parser
-            text = f"{type(error).__name__}: {one_line(error)[:200]}"
-            raise UserError(f"{path} cannot be loaded by torch.export ({text}): export it again") from None
-        return run_of(module, device)
+        return run_of(load_program(path, device), device)
+
+
+def load_program(path: Path, device: torch.device = CPU) -> nn.Module:
+    """Load the graph of a file of the format `torch_export`; no code in the file is executed.
+
+    Args:
+        path: The file.
+        device: Device of the graph.
+
+    Returns:
+        The graph; its state_dict has the names of the exported module.
+
+    Raises:
+        UserError: The file is missing, damaged or of another kind.
+    """
+    archive = safe_archive(path)
+    try:
+        with silence():
+            program = move_to_device_pass(torch.export.load(archive), device)
+            module: nn.Module = program.module()
+    except Exception as error:  # whatever the file makes of the parser
+        text = f"{type(error).__name__}: {one_line(error)[:200]}"
+        raise UserError(f"{path} cannot be loaded by torch.export ({text}): export it again") from None
+    return module
 
 
 def _strip(program: torch.export.ExportedProgram) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import importlib.util
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from dasc.checkpoint import load_network
 from dasc.cli import main
 from dasc.cli.export import make_parser
 from dasc.data import ImageData
+from dasc.export import formats
 from dasc.export import int8 as int8_module
 from dasc.export.formats import FORMATS, format_class
 from dasc.export.state_dict_file import StateDictFormat
@@ -341,3 +343,19 @@ def test_the_demo_of_the_makefile_is_this_example() -> None:
     assert {Path(file).name for file in files} == {"model.onnx", "model.int8.onnx"}
     assert given.int8
     assert "onnx" in given.format.split(",")
+
+
+@pytest.mark.parametrize(
+    ("form", "missing"),
+    [("onnx", ("onnx", "onnxruntime")), ("safetensors", ("safetensors",)), ("sparse", ("zstandard",))],
+)
+def test_a_missing_package_is_named_with_the_extra_that_has_it(
+    form: str, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name in missing else find(name))
+    verb = "is" if len(missing) == 1 else "are"
+    assert exit_message(["export", "--ckpt_path", "best", "--format", form], capsys) == (
+        f"dasc export: --format {form} needs {', '.join(missing)}, which {verb} not installed: run "
+        "`pip install 'dasc[export]'`"
+    )

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from dasc.errors import UserError
+from dasc.export.formats import format_class
 from dasc.export.metadata import Metadata
 from dasc.export.rebuild import rebuild
-from dasc.networks import CifarResNet, CifarShuffleNetV2, TorchvisionNetwork, set_auxiliary_blocks
+from dasc.networks import CifarMobileNetV2, CifarResNet, CifarShuffleNetV2, TorchvisionNetwork, set_auxiliary_blocks
 from dasc.stages.structure import structure_of
-from tests.support.exported import model_of
+from tests.support.channels import remove
+from tests.support.exported import images_of, model_of
 
 State = dict[str, Tensor]
 
@@ -110,3 +113,42 @@ class Reading(nn.Module):
         self.num_classes = num_classes
         self.fc = nn.Linear(3, num_classes)
         self.scale = self.fc.weight.abs().max().item()
+
+
+@pytest.mark.parametrize(
+    ("make", "share"),
+    [
+        (lambda: CifarResNet(10, depth=8), 0.9),
+        (lambda: CifarShuffleNetV2(10), 0.5),
+        (lambda: CifarMobileNetV2(10), 0.5),
+        (lambda: TorchvisionNetwork(10, "mobilenet_v2"), 0.8),
+    ],
+    ids=["ResNet8 without 90 %", "ShuffleNetV2", "MobileNetV2", "mobilenet_v2 of torchvision"],
+)
+@pytest.mark.parametrize("form", ["sparse", "safetensors"])
+def test_a_network_that_lost_channels_is_rebuilt(
+    make: Callable[[], nn.Module], share: float, form: str, tmp_path: Path
+) -> None:
+    network = make()
+    dense = sum(tensor.nbytes for tensor in network.state_dict().values())
+    remove(network, share, size=32)
+    small = sum(tensor.nbytes for tensor in network.state_dict().values())
+    assert small < 0.6 * dense
+    model = model_of(network, sparsity=0.3)
+    kind = format_class(form)()
+    kind.write(model, tmp_path / "file")
+    images = images_of(model)
+    with torch.no_grad():
+        torch.testing.assert_close(kind.open(tmp_path / "file")(images), network(images), atol=0, rtol=0)
+
+
+def test_no_memory_is_taken_for_channels_that_were_removed() -> None:
+    """The metadata claim channels that the file does not have, such as 2**40 of a layer."""
+    network = CifarResNet(10, depth=8)
+    remove(network, 0.5)
+    model = model_of(network, size=8)
+    huge = with_arguments(model.metadata, num_classes=2**40)
+    begin = time.process_time()
+    with pytest.raises(UserError, match=r"the shape of fc.weight must be \[1099511627776, 32\], got \[10, 32\]"):
+        rebuild(huge, network.state_dict(), "file")
+    assert time.process_time() - begin < 5

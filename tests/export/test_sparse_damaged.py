@@ -158,11 +158,11 @@ DAMAGES: dict[str, tuple[Callable[[], bytes], str]] = {
     "unknown arguments": (lambda: with_arguments(x=1), "no CifarResNet can be built"),
     "another depth": (lambda: with_arguments(num_classes=10, depth=14), "of its network is missing"),
     "a large depth": (lambda: with_arguments(num_classes=10, depth=6 * 10**9 + 2), "no CifarResNet can be built"),
-    "many classes": (lambda: with_arguments(num_classes=10**12, depth=8), "no CifarResNet can be built"),
+    "many classes": (lambda: with_arguments(num_classes=10**12, depth=8), "fc.weight must be [1000000000000, 64]"),
     "more classes than integers": (lambda: with_arguments(num_classes=10**30, depth=8), "no CifarResNet can be built"),
     "a large width": (
         lambda: with_arguments("dasc.networks.mobilenet.CifarMobileNetV2", num_classes=10, width=1e5),
-        "no CifarMobileNetV2 can be built",
+        "the tensor features.0.0.weight of its network is missing",
     ),
     "a large network that fails on the meta device": (
         lambda: with_arguments("dasc.networks.mobilenet.CifarMobileNetV2", num_classes=-1, width=50),

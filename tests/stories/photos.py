@@ -1,8 +1,8 @@
 """Story of an engineer who fine-tunes, prunes and uses a classifier of photos, with an installed wheel.
 
-`make story` runs it. It builds the wheel, installs it with its dependencies into an empty environment (which needs
-PyPI), and runs commands in a folder outside of the repository. Each step checks what the user would look at.
-torchvision's weights cannot be downloaded everywhere, so the pretrained weights are a file with random ones.
+`make story` runs it. It builds the wheel, installs it into an environment that has only what the wheel requires, and
+runs commands in a folder outside of the repository. Each step checks what the user would look at. torchvision's
+weights cannot be downloaded everywhere, so the pretrained weights are a file with random ones.
 """
 
 import csv
@@ -16,9 +16,13 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 from torch import save
 from torchvision import models
@@ -48,13 +52,16 @@ class Story:
         self.environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def install(self) -> None:
-        """Build the wheel, and install it into an empty environment."""
+        """Build the wheel, and install it into an environment that has only what the wheel requires."""
         wheels = self.folder / "wheels"
         build = ("build", "--no-isolation", "--outdir", str(wheels), str(ROOT))
         subprocess.run([sys.executable, "-m", *build], check=True, stdout=subprocess.DEVNULL)
         (wheel,) = wheels.glob("dasc-*.whl")
         venv.create(self.folder / "environment", with_pip=True)
         python = self.folder / "environment" / "bin" / "python"
+        (packages,) = (self.folder / "environment" / "lib").glob("python*/site-packages")
+        for name in sorted(required_packages("dasc")):
+            link_package(name, packages)
         subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
 
     def run(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -95,6 +102,45 @@ class Story:
         output = done.stdout + done.stderr
         assert done.returncode == status, f"exit status {done.returncode}, expected {status}:\n{output}"
         assert "Traceback" not in output, output
+
+
+def required_packages(name: str, extras: Iterable[str] = ()) -> set[str]:
+    """Names of the installed packages that a package needs, and that these need, but for the package itself."""
+    found: set[str] = set()
+    waiting = [(name, frozenset(extras))]
+    seen = set(waiting)
+    while waiting:
+        package, wanted = waiting.pop()
+        for text in distribution(package).requires or []:
+            requirement = Requirement(text)
+            is_needed = not requirement.marker or any(
+                requirement.marker.evaluate({"extra": extra}) for extra in ("", *wanted)
+            )
+            entry = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+            if is_needed and entry not in seen:
+                seen.add(entry)
+                found.add(entry[0])
+                waiting.append(entry)
+    return found - {name}
+
+
+def link_package(name: str, packages: Path) -> None:
+    """Put an installed package into another environment, by links to its files: torch alone has several GB.
+
+    Args:
+        name: The package.
+        packages: `site-packages` of the other environment.
+    """
+    for file in distribution(name).files or []:
+        if ".." in file.parts or file.suffix == ".pyc":
+            continue
+        target = packages / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            try:
+                target.hardlink_to(file.locate())
+            except OSError:
+                target.symlink_to(file.locate())
 
 
 def make_photos(root: Path) -> None:

@@ -1,0 +1,1 @@
+"""Comparison of checkpoints and exported files on the same images."""

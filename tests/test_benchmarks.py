@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+
+from dasc.networks import CifarResNet, count
+from tests.support.command import dasc
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +75,37 @@ def test_the_throughput_of_a_study_is_printed_over_the_trainings_at_a_time() -> 
     jobs, cpus, each, together = (text.strip().replace(",", "") for text in line.strip("|").split("|"))
     assert (jobs, cpus) == ("1", "1")
     assert float(each) == float(together) > 0
+
+
+def test_networks_of_a_study_are_compared_as_onnx_and_int8_files() -> None:
+    study = {
+        "extends": str(SCRIPT.parents[1] / "configs" / "studies" / "medium" / "channels.yaml"),
+        "name": "tiny",
+        "configs": [str(SCRIPT.parents[1] / "configs" / "channels.yaml")],
+        "set": {
+            "data.train_size": 200,
+            "trainer.check_val_every_n_epoch": 1,
+            "stages": [{"epochs": 1, "magnitude": 4}, {"epochs": 1}],
+            "trainer.accelerator": "cpu",
+        },
+        "axes": {
+            "network": {"dense": {}, "half": {"stages[1].channels": 0.5}},
+            "magnitude": {"stages[1].magnitude": [4]},
+            "seed": {"seed_everything": [0, 1]},
+        },
+        "baseline": {"network": "dense"},
+    }
+    Path("tiny.yaml").write_text(yaml.safe_dump(study))
+    dasc("study", "run", "tiny.yaml", "--jobs", "1")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = ["lightning_logs/studies/tiny", "--axis=network", "--where", "magnitude=4", "--image_size=16", "--latency_seconds=1"]
+    command = [sys.executable, str(SCRIPT.with_name("deployment.py")), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:6]]
+    assert [row[:3] for row in rows] == [[n, k, "2"] for n in ("dense", "half") for k in ("float32", "int8")]
+    assert all(re.fullmatch(r"\d+\.\d\d ± \d+\.\d\d", row[3]) for row in rows)
+    network = CifarResNet(20, num_classes=10)
+    assert int(rows[0][5].replace(",", "")) == count(network, (16, 16)).macs > 3 * int(rows[2][5].replace(",", ""))
+    times = [float(row[6].split()[0]) for row in rows]
+    assert [float(row[8]) for row in rows] == pytest.approx([time / times[0] for time in times], abs=0.02)

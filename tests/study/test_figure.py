@@ -14,6 +14,7 @@ TABLES = [[Stage(epochs=1, magnitude=14), Stage(epochs=1, sparsity=0.5, magnitud
         {"kind": "sparsity", "lines": "schedule", "panels": "network"},
         {"kind": "bars", "bars": "schedule", "groups": "network"},
         {"kind": "magnitude", "panels": "network"},
+        {"kind": "macs", "lines": "schedule", "sizes": "network"},
     ],
 )
 def test_an_axis_of_one_label_need_not_be_shown(given: dict[str, str]) -> None:
@@ -25,6 +26,8 @@ def test_an_axis_of_one_label_need_not_be_shown(given: dict[str, str]) -> None:
     [
         ({"kind": "sparsity", "lines": "shedule"}, "figure.lines: unknown axis 'shedule': did you mean schedule"),
         ({"kind": "sparsity", "lines": "schedule"}, r"does not show the axis network: .*\(panels\)"),
+        ({"kind": "macs", "lines": "schedule"}, r"does not show the axis network: .*\(panels, sizes\)"),
+        ({"kind": "sparsity", "lines": "schedule", "sizes": "network"}, "a figure of kind sparsity has no sizes"),
         ({"kind": "bars", "bars": "schedule", "groups": "schedule"}, "shows an axis once"),
     ],
 )

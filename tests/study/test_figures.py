@@ -22,6 +22,7 @@ from dasc.errors import UserError
 from dasc.study.analysis.figures import StudyFigure, drawing
 from dasc.study.analysis.figures.bars import BarsFigure
 from dasc.study.analysis.figures.drawing import style
+from dasc.study.analysis.figures.macs import MacsFigure
 from dasc.study.analysis.figures.magnitude import MagnitudeFigure
 from dasc.study.analysis.figures.sparsity import SparsityFigure
 from tests.support.results import results
@@ -114,6 +115,29 @@ def test_a_line_may_have_none_or_numbers_only() -> None:
     assert [[y for _, y in line] for line in lines(panel, "o")] == [[60.0]]
     assert [[round(y) for _, y in line] for line in lines(panel, "s")] == [[50, 70], [55]]
     assert [label.get_text() for label in panel.get_xticklabels()][:2] == ["random", "none"]
+
+
+@pytest.mark.usefixtures("styled")
+def test_networks_with_fewer_channels_are_a_line_over_millions_of_macs() -> None:
+    rows = [
+        row(accuracy, s=label)
+        | {"stage": stage, "run": label, "channels": channels, "macs": macs}
+        | {"parameters": macs // 10, "nonzero_parameters": macs // 20}
+        for label, accuracies in (("x", (0.9, 0.8)), ("y", (0.85, 0.75)))
+        for stage, (accuracy, channels, macs) in enumerate(
+            zip(accuracies, (0.0, 0.5), (40_000_000, 10_000_000), strict=True)
+        )
+    ]
+    shown, axes = MacsFigure(lines="s"), {"s": ["x", "y"]}
+    figure, said = compose(shown, rows, axes)
+    (panel,) = figure.axes
+    assert lines(panel, "o") == [[(10, 80.0), (40, 90.0)]]
+    assert lines(panel, "s") == [[(10, 75.0), (40, 85.0)]]
+    assert {"x", "y", "s (one seed)"} <= set(texts(figure))
+    assert said == "Test accuracy (%) over MACs, by s. One seed."
+    *accuracies, sizes = shown.tables(results(rows, axes), axes, {"s": "x"})
+    assert [list(line) for line in accuracies[0].rows] == [["x", "90.00", "80.00"], ["y", "85.00", "75.00"]]
+    assert list(sizes.rows[1]) == ["50 %", "10.00", "1,000,000", "500,000"]
 
 
 @pytest.mark.usefixtures("styled")

@@ -7,6 +7,7 @@ import pytest
 
 from dasc.study.analysis.figures import StudyFigure
 from dasc.study.analysis.figures.bars import BarsFigure
+from dasc.study.analysis.figures.macs import MacsFigure
 from dasc.study.analysis.figures.magnitude import MagnitudeFigure
 from dasc.study.analysis.figures.sparsity import SparsityFigure
 from dasc.study.analysis.results import last_rows, maximal, optimal, seed_values
@@ -123,3 +124,41 @@ def test_a_lower_nll_is_the_better_one() -> None:
     assert maximal(found, "test_nll") == 8
     assert optimal(found, "test_accuracy") == "0"
     assert maximal(found, "test_accuracy") == 0
+
+
+def shrunk(run: str, stage: int, channels: float, macs: int, accuracy: float, **more: Any) -> dict[str, Any]:
+    """Return a row of a network with fewer channels."""
+    return row(run, stage, 0.0, "4", accuracy, channels=channels, macs=macs, parameters=macs, **more)
+
+
+def test_macs_are_of_the_last_stage_at_each_share_of_channels_and_their_mean_over_seeds() -> None:
+    rows = [
+        shrunk("a", 1, 0.0, 1000, 0.9),
+        shrunk("a", 2, 0.5, 200, 0.5),
+        shrunk("a", 3, 0.5, 200, 0.7, final=1),
+        shrunk("b", 1, 0.0, 1000, 0.8, seed=1),
+        shrunk("b", 2, 0.5, 300, 0.6, seed=1, final=1),
+    ]
+    found = MacsFigure().points(results(rows, {}))
+    assert found["mean"].tolist() == pytest.approx([85.0, 65.0])
+    assert found["macs"].tolist() == [1000, 250]
+    assert found["n"].tolist() == [2, 2]
+
+
+def test_macs_along_an_axis_are_of_final_stages() -> None:
+    rows = [
+        shrunk("a", 1, 0.0, 1000, 0.9, axis_c="0.5", axis_m="4"),
+        shrunk("a", 2, 0.5, 250, 0.5, axis_c="0.5", axis_m="4", final=1),
+        shrunk("b", 1, 0.0, 1000, 0.9, axis_c="0", axis_m="4"),
+        shrunk("b", 2, 0.0, 1000, 0.8, axis_c="0", axis_m="4", final=1),
+        shrunk("c", 2, 0.5, 250, 0.6, axis_c="0.5", axis_m="8", final=1),
+    ]
+    axes = {"c": ["0", "0.5"], "m": ["4", "8"]}
+    found = MacsFigure(lines="m", sizes="c").points(results(rows, axes))
+    assert dict(found["mean"]) == {("", "4", "0"): 80.0, ("", "4", "0.5"): 50.0, ("", "8", "0.5"): 60.0}
+    assert found["macs"].tolist() == [1000, 250, 250]
+
+
+def test_a_run_without_channels_has_one_point_over_macs() -> None:
+    rows = [row("a", 1, 0.0, "4", 0.5, macs=10, parameters=3), row("a", 2, 0.8, "4", 0.25, macs=10, parameters=3)]
+    assert means(MacsFigure(), rows, {}) == {("", "", 0.0): 25.0}

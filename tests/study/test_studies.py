@@ -31,6 +31,7 @@ FILES = sorted(STUDIES.rglob("*.yaml"))
 MAKERS: dict[str, Callable[[Path], Any]] = {
     "smoke": lambda root: None,  # the digits ship with scikit-learn
     "small": lambda root: make_folder(root, {"train": {"cat": 40, "dog": 40}, "test": {"cat": 4, "dog": 4}}),
+    "medium": lambda root: make_folder(root, {"train": {"cat": 40, "dog": 40}, "test": {"cat": 4, "dog": 4}}),
     "studies": lambda root: [make_cifar(root, classes, train=10, test=1) for classes in (10, 100)],
     "fig2": lambda root: make_imagenet(root, train=20, test=2),
 }

@@ -68,10 +68,10 @@ def typed(rows: pd.DataFrame, axes: Axes) -> pd.DataFrame:
     return rows.assign(**columns, **dict.fromkeys(missing, np.nan))
 
 
-def last_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the last stage of each of the study's own runs at each of its sparsities."""
+def last_rows(rows: pd.DataFrame, by: str = "sparsity_asked") -> pd.DataFrame:
+    """Return the last stage of each of the study's own runs at each value of a column: at each of its sparsities."""
     own = rows[rows["part"] == STUDY]
-    keys = ["run", "sparsity_asked", *(name for name in rows if str(name).startswith("axis_"))]
+    keys = ["run", by, *(name for name in rows if str(name).startswith("axis_"))]
     return own.sort_values("stage", kind="stable").drop_duplicates(keys, keep="last").sort_index()
 
 

@@ -31,6 +31,9 @@ _PAIRED = (
 )
 _LEVEL = 1 - CONFIDENCE
 _NOT_ESTABLISHED = "Not established, which does not show that they are equal"
+SHARES = {"sparsity_asked": "sparsity", "channels": "share of removed channels"}
+"""Columns of results.csv with a share by which a stage shrinks the network, and their names in tables."""
+
 _LISTED = 6
 """Settings without an established difference that a sentence names."""
 
@@ -76,13 +79,13 @@ class _Setting:
 
 
 def _settings(
-    rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str], metric: str, staged: bool
+    rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str], metric: str, share: str | None
 ) -> tuple[list[str], list[_Setting]]:
     """Return the names of the labels, and the settings in the order of the axes."""
-    by = [*map(axis_column, axes), *(["sparsity_asked"] if staged else [])] or ["part"]
+    by = [*map(axis_column, axes), *([share] if share else [])] or ["part"]
     found: dict[tuple[Any, ...], _Setting] = {}
     for key, those in rows.groupby(by, observed=True):
-        labels = [percent(p) if name == "sparsity_asked" else str(p) for name, p in zip(by, key, strict=True)]
+        labels = [percent(p) if name == share else str(p) for name, p in zip(by, key, strict=True)]
         results = [spread(those, name) for name in (metric, second(metric))]
         found[key] = _Setting(key, labels, seed_values(those, [], metric), results)
     for key, setting in found.items() if baseline else ():
@@ -92,7 +95,7 @@ def _settings(
     tested = {key: c.p for key, each in found.items() if (c := each.comparison) is not None and c.p is not None}
     for key, p in zip(tested, holm(list(tested.values())), strict=True):
         found[key] = replace(found[key], p=p)
-    names = [*axes, *(["sparsity"] if staged else [])] or ["part"]
+    names = [*axes, *([SHARES[share]] if share else [])] or ["part"]
     return names, list(found.values())
 
 
@@ -121,7 +124,7 @@ def _sentences(settings: Sequence[_Setting], metric: str) -> str:
 
 
 def combinations(
-    rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str], metric: str, staged: bool = False
+    rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str], metric: str, share: str | None = None
 ) -> Table:
     """Return a row for each combination of labels that has results.
 
@@ -130,9 +133,9 @@ def combinations(
         axes: Labels of each axis but that of the seeds.
         baseline: The label of some axes that every combination is compared with.
         metric: Column that is compared.
-        staged: Whether each sparsity has a row of its own.
+        share: A column of `SHARES`, each value of which has a row of its own.
     """
-    names, settings = _settings(rows, axes, baseline, metric, staged)
+    names, settings = _settings(rows, axes, baseline, metric, share)
     header = [*names, "n", *(metric_formats()[name].short for name in (metric, second(metric)))]
     header += ["diff.", "95 % CI", "p", "remark"] if baseline else ["remark"]
     alone = {0: "no result", 1: "one seed: nothing is claimed"}
@@ -150,21 +153,22 @@ def combinations(
     return table.compacted([*range(len(names) + 1), *([] if baseline else [len(header) - 1])])
 
 
-def matrices(rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str], metric: str) -> list[Table]:
-    """Return a matrix of the combinations of labels by the sparsities, and one of differences to the baseline."""
-    names, settings = _settings(last_rows(rows), axes, baseline, metric, staged=True)
-    sparsities = dict.fromkeys(sorted(each.key[-1] for each in settings))
+def matrices(
+    rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str], metric: str, share: str = "sparsity_asked"
+) -> list[Table]:
+    """Return a matrix of the combinations of labels by a column of `SHARES`, and one of differences to the baseline."""
+    names, settings = _settings(last_rows(rows, share), axes, baseline, metric, share)
+    shares = dict.fromkeys(sorted(each.key[-1] for each in settings))
 
     def matrix(text_of: Callable[[_Setting], str], caption: str, note: str = "") -> Table:
         lines: dict[tuple[str, ...], dict[float, str]] = {}
         for each in settings:
             lines.setdefault(tuple(each.labels[:-1]), {})[each.key[-1]] = text_of(each)
-        cells = [[*labels, *(line.get(s, "-") for s in sparsities)] for labels, line in lines.items()]
+        cells = [[*labels, *(line.get(s, "-") for s in shares)] for labels, line in lines.items()]
         named = range(len(names) - 1)
-        header = [*names[:-1], *map(percent, sparsities)]
-        return Table(
-            header, cells, f"{metric_formats()[metric].title} by sparsity: {caption}", note, set(named)
-        ).compacted(named)
+        header = [*names[:-1], *map(percent, shares)]
+        said = f"{metric_formats()[metric].title} by {SHARES[share]}: {caption}"
+        return Table(header, cells, said, note, set(named)).compacted(named)
 
     def difference(each: _Setting) -> str:
         shown, interval, _, remark = each.cells(metric)

@@ -6,10 +6,13 @@ from typing import Any
 from dasc.errors import UserError, unknown_name
 from dasc.study.analysis.figures.bars import BarsFigure
 from dasc.study.analysis.figures.figure import StudyFigure
+from dasc.study.analysis.figures.macs import MacsFigure
 from dasc.study.analysis.figures.magnitude import MagnitudeFigure
 from dasc.study.analysis.figures.sparsity import SparsityFigure
 
-KINDS: dict[str, type[StudyFigure]] = {kind.kind: kind for kind in (MagnitudeFigure, SparsityFigure, BarsFigure)}
+KINDS: dict[str, type[StudyFigure]] = {
+    kind.kind: kind for kind in (MagnitudeFigure, SparsityFigure, BarsFigure, MacsFigure)
+}
 
 
 def parse_figure(given: Any, axes: Collection[str]) -> StudyFigure:

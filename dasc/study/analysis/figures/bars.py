@@ -24,7 +24,9 @@ class BarsFigure(StudyFigure):
     """Bars of the last stage, in groups."""
 
     kind, keys = "bars", ("bars", "groups", "panels")
-    final = True
+
+    def counted(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return final_rows(rows)
 
     def columns(self) -> tuple[str | None, str | None, str | None]:
         return self.axis("panels"), self.axis("groups"), self.axis("bars")

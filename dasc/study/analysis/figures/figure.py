@@ -14,7 +14,7 @@ from dasc.errors import UserError, unknown_name
 from dasc.metrics import MetricFormat
 from dasc.stages import Stage
 from dasc.study.analysis.figures.drawing import add_legend, fit, make_panels, style
-from dasc.study.analysis.results import Axes, axis_column, final_rows, last_rows, metric_formats, seed_values, summarise
+from dasc.study.analysis.results import Axes, axis_column, last_rows, metric_formats, seed_values, summarise
 from dasc.study.analysis.table import Table
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class StudyFigure:
         bars: The axis whose labels are the bars, in its order.
         groups: The axis whose labels are the groups of bars; None: one group.
         panels: The axis whose labels have a panel each; None: one panel.
+        sizes: The axis whose labels are the sizes of networks along a line; None: the stages of each run.
     """
 
     title: str = ""
@@ -63,19 +64,18 @@ class StudyFigure:
     bars: str | None = None
     groups: str | None = None
     panels: str | None = None
+    sizes: str | None = None
 
     kind: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     """Keys that name an axis of the study; the first one must be given, unless it is `panels`."""
-    final: ClassVar[bool] = False
-    """Whether the last stage of each run counts only, not the last one at each of its sparsities."""
     varies: ClassVar[tuple[str, Callable[[Stage], Any]] | None] = None
     """The name and the value of what the x axis needs two of."""
 
     def __post_init__(self) -> None:
         if self.metric not in metric_formats():
             raise UserError(unknown_name("metric", str(self.metric), metric_formats()))
-        for key in ("lines", "bars", "groups", "panels"):
+        for key in ("lines", "bars", "groups", "panels", "sizes"):
             if getattr(self, key) is not None and key not in self.keys:
                 raise UserError(f"a figure of kind {self.kind} has no {key}: it takes {', '.join(self.keys)}")
         needed = self.keys[0]
@@ -131,6 +131,10 @@ class StudyFigure:
         axis = getattr(self, key)
         return None if axis is None else axis_column(axis)
 
+    def counted(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that count: of each run, the last stage at each of its sparsities."""
+        return last_rows(rows)
+
     def columns(self) -> tuple[str | None, str | None, str | None]:
         """Return the columns of the results that are the levels of `INDEX`; None for a level with one value."""
         raise NotImplementedError
@@ -155,11 +159,15 @@ class StudyFigure:
         """Return the width of a panel in inches; None for the default."""
         return None
 
+    def levelled(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that count, with the levels of `INDEX` as columns."""
+        rows = self.counted(rows)
+        levels = {level: rows[name] if name else "" for level, name in zip(INDEX, self.columns(), strict=True)}
+        return rows.assign(**levels)
+
     def points(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return n, mean and std of each point, in the unit of the metric, with the levels of `INDEX`."""
-        levels = {level: rows[name] if name else "" for level, name in zip(INDEX, self.columns(), strict=True)}
-        rows = (final_rows if self.final else last_rows)(rows.assign(**levels))
-        values = seed_values(rows, INDEX, self.metric)
+        values = seed_values(self.levelled(rows), INDEX, self.metric)
         if values.empty:
             raise UserError(f"no run of the study has a {self.metric} yet: there is nothing to draw")
         return summarise(values * self.format.scale, INDEX)

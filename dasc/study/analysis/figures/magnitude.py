@@ -64,7 +64,7 @@ class MagnitudeFigure(StudyFigure):
         kept = kept.assign(axis_M=kept["magnitude"])
         panels = {self.panels: axes[self.panels]} if self.panels else {}
         compared = {"M": "none"} if (kept["axis_M"] == "none").any() else {}
-        by_magnitude = combinations(kept, {**panels, "M": ()}, compared, self.metric, staged=True)
+        by_magnitude = combinations(kept, {**panels, "M": ()}, compared, self.metric, "sparsity_asked")
         return [magnitudes(self.points(rows), self.panels, self.metric), by_magnitude]
 
 

@@ -1,0 +1,77 @@
+"""Accuracy over multiply-accumulate operations: what networks with fewer channels give up for what they save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dasc.study.analysis.figures.drawing import error_bars, line_keys, line_look
+from dasc.study.analysis.figures.figure import INDEX, Legend, StudyFigure, levels_of, note_of
+from dasc.study.analysis.results import Axes, axis_column, final_rows, last_rows
+from dasc.study.analysis.table import Table
+from dasc.study.analysis.tables import SHARES, combinations, matrices, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Panel
+
+_MILLION = 1e6
+
+
+class MacsFigure(StudyFigure):
+    """Accuracy over the MACs of a forward pass; zeros in weights count, as they do in dense kernels.
+
+    A point is the last stage of the runs with a label of the axis `sizes`. Without that axis it is the last stage of
+    each run at each share of removed channels, and a line joins the stages of a run.
+    """
+
+    kind, keys = "macs", ("panels", "lines", "sizes")
+
+    def counted(self, rows: pd.DataFrame) -> pd.DataFrame:
+        if self.sizes:
+            return final_rows(rows)
+        return last_rows(rows.assign(channels=rows.get("channels", 0.0)), "channels")
+
+    def columns(self) -> tuple[str | None, str | None, str | None]:
+        return self.axis("panels"), self.axis("lines"), self.axis("sizes") or "channels"
+
+    def points(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the points as `StudyFigure.points`, with their mean MACs."""
+        macs = self.levelled(rows).groupby(list(INDEX), observed=True)["macs"].mean()
+        return super().points(rows).join(macs)
+
+    def draw_panel(self, panel: Panel, shown: pd.DataFrame, points: pd.DataFrame) -> None:
+        lines = levels_of(points, "line")
+        for line, those in shown.groupby(level="line", observed=True):
+            those = those.sort_values("macs", kind="stable")
+            error_bars(panel, list(those["macs"] / _MILLION), those, line_look(lines.index(line)))
+        panel.set_xlabel("MACs of one image (millions)")
+
+    def legend(self, points: pd.DataFrame) -> Legend:
+        if not self.lines:
+            return Legend(note_of(points))
+        lines = levels_of(points, "line")
+        return Legend(f"{self.lines} ({note_of(points)})", line_keys([line_look(i) for i in range(len(lines))]), lines)
+
+    def describe(self, points: pd.DataFrame) -> str:
+        return f"{self.format.title} over MACs{f', by {self.lines}' if self.lines else ''}."
+
+    def tables(self, rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str]) -> list[Table]:
+        kept = self.counted(rows)
+        if self.sizes:
+            return [combinations(kept, axes, baseline, self.metric), _sizes(kept, axis_column(self.sizes), self.sizes)]
+        shares = matrices(kept, axes, baseline, self.metric, "channels")
+        return [*shares, _sizes(kept, "channels", SHARES["channels"])]
+
+
+def _sizes(rows: pd.DataFrame, column: str, name: str) -> Table:
+    """Return the MACs and the parameters at each value of a column, means over the networks."""
+    means = rows.groupby(column, observed=True)[["macs", "parameters", "nonzero_parameters"]].mean()
+    cells = []
+    for key, each in means.iterrows():
+        label = percent(key) if column == "channels" else str(key)
+        counts = (f"{count:,.0f}" for count in (each.parameters, each.nonzero_parameters))
+        cells.append([label, f"{each.macs / _MILLION:.2f}", *counts])
+    header = [name, "MACs (millions)", "parameters", "non-zero parameters"]
+    return Table(header, cells, "Sizes, means over all networks. A MAC is a multiplication and an addition.", left={0})

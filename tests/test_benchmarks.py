@@ -98,14 +98,21 @@ def test_networks_of_a_study_are_compared_as_onnx_and_int8_files() -> None:
     Path("tiny.yaml").write_text(yaml.safe_dump(study))
     dasc("study", "run", "tiny.yaml", "--jobs", "1")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    words = ["lightning_logs/studies/tiny", "--axis=network", "--where", "magnitude=4", "--image_size=16", "--latency_seconds=1"]
+    words = [
+        "lightning_logs/studies/tiny",
+        "--axis=network",
+        "--where",
+        "magnitude=4",
+        "--image_size=16",
+        "--latency_seconds=1",
+    ]
     command = [sys.executable, str(SCRIPT.with_name("deployment.py")), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:6]]
     assert [row[:3] for row in rows] == [[n, k, "2"] for n in ("dense", "half") for k in ("float32", "int8")]
     assert all(re.fullmatch(r"\d+\.\d\d ± \d+\.\d\d", row[3]) for row in rows)
-    network = CifarResNet(20, num_classes=10)
+    network = CifarResNet(10)
     assert int(rows[0][5].replace(",", "")) == count(network, (16, 16)).macs > 3 * int(rows[2][5].replace(",", ""))
     times = [float(row[6].split()[0]) for row in rows]
     assert [float(row[8]) for row in rows] == pytest.approx([time / times[0] for time in times], abs=0.02)

@@ -41,6 +41,8 @@ def study(words: Sequence[str]) -> None:
         UserError: The study file, an option or a results folder is wrong.
     """
     given, rest = parser().parse_known_args(words)
+    if given.command == "run":
+        _check_runner(given)
     file = read_study(given.file)
     results = Path(given.results) if given.results else Path(LOGS) / "studies" / file.name
     recorded = Plan.read(results)
@@ -88,7 +90,7 @@ def _run(file: StudyFile, plan: Plan, work: Work, given: argparse.Namespace, rea
     try:
         with lock(results).acquire(blocking=False):
             _check(work.runs, reader)
-            runner = _runner(given, work)
+            runner = RUNNERS[given.runner].make(given, work)
             _write_configs(plan, results)
             plan.write(results)
             failed = _carry_out(plan, results, runner)
@@ -99,12 +101,13 @@ def _run(file: StudyFile, plan: Plan, work: Work, given: argparse.Namespace, rea
         sys.exit(1)
 
 
-def _runner(given: argparse.Namespace, work: Work) -> Runner:
+def _check_runner(given: argparse.Namespace) -> None:
+    """Check the options of runners before a folder is made."""
     for name, runner in RUNNERS.items():
         for option in runner.options:
             if name != given.runner and getattr(given, option.removeprefix("--")) is not None:
                 raise UserError(f"{option} must be used with --runner {name}, got --runner {given.runner}")
-    return RUNNERS[given.runner].make(given, work)
+    RUNNERS[given.runner].check(given)
 
 
 def _check(runs: Sequence[Run], reader: ConfigReader) -> None:

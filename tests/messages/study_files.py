@@ -1,4 +1,4 @@
-"""Mistakes in study files."""
+"""Mistakes in study files, and in the options of `dasc study`."""
 
 from pathlib import Path
 
@@ -25,7 +25,12 @@ def case(content: str, *says: str, words: str = "study plan given.yaml") -> Case
         (folder / "other.yaml").write_text("extends: given.yaml\nname: y\n")
         (folder / "given.yaml").write_text(content)
 
-    return Case(words, ("dasc study plan: ", *says), prepare=write)
+    return Case(words, (f"dasc {' '.join(words.split()[:2])}: ", *says), prepare=write)
+
+
+def options(words: str, *says: str) -> Case:
+    """Return the case of wrong options of `dasc study run`, with a study file that is right."""
+    return case(STUDY.format(""), *says, words=f"study run given.yaml {words}")
 
 
 CASES = {
@@ -66,4 +71,24 @@ CASES = {
         "name: x\nconfigs: [other.yaml]\naxes: {m: {seed_everything: [1]}}\n",
         "other.yaml is a study file, not a config",
     ),
+    "lines of macs without the other axis": case(
+        "name: x\nconfigs: [base.yaml]\naxes: {c: {data.batch_size: [8, 16]}, m: {data.eval_batch_size: [4, 14]}}\n"
+        "figure: {kind: macs, lines: m}\n",
+        "the figure does not show the axis c: name it by a key of the figure (panels, sizes)",
+    ),
+    "sizes of another figure": case(
+        STUDY.format("figure: {kind: bars, bars: m, sizes: m}\n"), "a figure of kind bars has no sizes: it takes bars"
+    ),
+    "no threads": options("--cpus 0", "--cpus must be a whole number >= 1, got 0"),
+    "GPUs of local trainings": options("--gpus 1", "--gpus must be used with a cluster, got --runner local"),
+    "an option of another runner": options(
+        "--slurm partition=gpu", "--slurm must be used with --runner slurm, got --runner local"
+    ),
+    "half a GPU in SLURM": options(
+        "--runner slurm --gpus 0.5", "--gpus must be a whole number for --runner slurm, got 0.5"
+    ),
+    "a parameter of sbatch without value": options(
+        "--runner slurm --slurm partition", "--slurm must be NAME=VALUE, got partition"
+    ),
+    "an unknown runner": options("--runner pbs", "--runner must be one of local, ray, slurm, got 'pbs'"),
 }

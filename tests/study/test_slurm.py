@@ -84,9 +84,9 @@ def test_slurm_gives_the_same_results(
 def test_what_slurm_cannot_do_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = Work(tmp_path, [], 1)
     with pytest.raises(UserError, match=r"--gpus must be a whole number for --runner slurm, got 0\.5"):
-        SlurmRunner.make(given(gpus=0.5), work)
+        SlurmRunner.check(given(gpus=0.5))
     with pytest.raises(UserError, match="--slurm must be NAME=VALUE, got partition"):
-        SlurmRunner.make(given(slurm=["partition"]), work)
+        SlurmRunner.check(given(slurm=["partition"]))
     with pytest.raises(UserError, match="--slurm must name parameters of sbatch: Unknown argument 'partitoin'"):
         SlurmRunner(tmp_path, parameters={"partitoin": "gpu"}, cluster="local")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -40,10 +40,14 @@ class LocalRunner(Runner):
             self._devices.put(gpus[slot % len(gpus)] if gpus and jobs > 1 else None)
 
     @classmethod
-    def make(cls, given: argparse.Namespace, work: Work) -> Self:
-        """Make the runner from options."""
+    def check(cls, given: argparse.Namespace) -> None:
+        """Check options."""
         if given.gpus is not None:
             raise UserError("--gpus must be used with a cluster, got --runner local: --jobs trainings share all GPUs")
+
+    @classmethod
+    def make(cls, given: argparse.Namespace, work: Work) -> Self:
+        """Make the runner from options."""
         return cls(given.jobs or default_jobs(work), work.results, work.threads)
 
     def submit(self, run: Run) -> "Future[str | None]":

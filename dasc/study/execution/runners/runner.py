@@ -29,6 +29,11 @@ class Runner(Protocol):
     """Options that only this runner has, with their settings of argparse; their default must be None."""
 
     @classmethod
+    def check(cls, given: argparse.Namespace) -> None:
+        """Check options before anything is written; a UserError says what is wrong."""
+        return None
+
+    @classmethod
     def make(cls, given: argparse.Namespace, work: Work) -> Self:
         """Make the runner from options; a UserError says why it cannot be used."""
 

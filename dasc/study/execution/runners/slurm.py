@@ -74,14 +74,17 @@ class SlurmRunner(Runner):
         threading.Thread(target=self._watch, daemon=True).start()
 
     @classmethod
-    def make(cls, given: argparse.Namespace, work: Work) -> Self:
-        """Make the runner from options."""
-        parameters = dict(text.partition("=")[::2] for text in given.slurm or ())
-        if not all(parameters.values()):
+    def check(cls, given: argparse.Namespace) -> None:
+        """Check options."""
+        if not all(_parameters(given).values()):
             raise UserError(f"--slurm must be NAME=VALUE, got {' '.join(given.slurm)}")
         if given.gpus and given.gpus != int(given.gpus):
             raise UserError(f"--gpus must be a whole number for --runner slurm, got {given.gpus:g}")
-        return cls(work.results, work.threads, int(given.gpus or 0), given.jobs, parameters)
+
+    @classmethod
+    def make(cls, given: argparse.Namespace, work: Work) -> Self:
+        """Make the runner from options."""
+        return cls(work.results, work.threads, int(given.gpus or 0), given.jobs, _parameters(given))
 
     def submit(self, run: Run) -> "Future[str | None]":
         """Queue a job."""
@@ -117,6 +120,10 @@ class _Task:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, *args)
+
+
+def _parameters(given: argparse.Namespace) -> dict[str, str]:
+    return dict(text.partition("=")[::2] for text in given.slurm or ())
 
 
 def _error_of(job: Any) -> str | None:

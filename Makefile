@@ -25,7 +25,7 @@ test: .venv/installed-dev ## Run the tests but for the slow ones
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal -m 'not slow'
 
 test-all: .venv/installed-dev ## Run all tests
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20
 
 story: .venv/installed-dev ## Install the wheel beside its requirements only, and fine-tune a classifier of photos (minutes)
 	$(BIN)/python tests/stories/photos.py

@@ -54,11 +54,17 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("step", [20, 27])
 @pytest.mark.parametrize(("processes", "averaging"), [(1, EMA), (2, ())], ids=["one with average", "two processes"])
 def test_a_killed_run_ends_as_an_unbroken_one(
-    step: int, processes: int, averaging: tuple[str, ...], config: Path, unbroken: dict[int, Path], tmp_path: Path
+    step: int,
+    processes: int,
+    averaging: tuple[str, ...],
+    config: Path,
+    unbroken: dict[int, Path],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     args = (*averaging, "--trainer.devices", processes)
     if processes not in unbroken:
-        unbroken[processes] = fit(config, tmp_path / "whole", *args)
+        unbroken[processes] = fit(config, tmp_path_factory.mktemp("whole"), *args)
     kill = ("--trainer.callbacks+=killing.KillAt", "--trainer.callbacks.step", step)
     fit(config, tmp_path / "killed", *args, *kill, killed=True)
     moved = (tmp_path / "killed").rename(tmp_path / "moved")

@@ -129,6 +129,6 @@ def test_an_operation_of_any_kind_is_added_by_an_entry() -> None:
 
 def test_no_operation_is_named_outside_of_their_table() -> None:
     package = Path(randaugment.__file__).parents[1]
-    names = {f'"{operation.name}"' for operation in OPERATIONS}
+    names = {f'"{operation.name}"' for operation in OPERATIONS} - {'"Identity"'}  # also an operator of ONNX
     naming = {path.name for path in package.rglob("*.py") if any(name in path.read_text("utf-8") for name in names)}
     assert naming == {"operations.py"}

@@ -86,6 +86,22 @@ def busy_warning(busy: float, available: int, threads: int) -> str | None:
     )
 
 
+def bfloat16_warning(precision: str, capability: str, architecture: str = platform.machine()) -> str | None:
+    """Return a sentence if a CPU has no instructions for the bfloat16 of a precision; None if not.
+
+    Args:
+        precision: Lightning's name, such as `bf16-mixed`.
+        capability: The instruction set that torch uses, of `torch.backends.cpu.get_cpu_capability()`.
+        architecture: The architecture; it is known of x86 only what has no such instructions.
+    """
+    if not precision.startswith("bf16") or architecture.lower() not in ("x86_64", "amd64") or "AVX512" in capability:
+        return None
+    return (
+        f"this CPU has no AVX-512, so that convolutions in {precision} take several times as long as in float32: set "
+        "--trainer.precision 32-true"
+    )
+
+
 @dataclass(frozen=True)
 class Machine:
     """A machine on which something was measured.

@@ -37,7 +37,7 @@ from dasc.cli.start import Start, length_of_epoch, prepare_start
 from dasc.cli.training import TrainingCLI
 from dasc.config import check_training_config, fit_parser
 from dasc.errors import StoppedError
-from dasc.machine import OtherProcesses, busy_warning, cores
+from dasc.machine import OtherProcesses, bfloat16_warning, busy_warning, cores
 from dasc.memory import device_of, estimate
 from dasc.modules import DistilledClassifier
 from dasc.parser import Parser
@@ -125,7 +125,7 @@ class Fit(TrainingCLI):
             length_of_epoch(self.config, self.datamodule)
             self._check_memory()
             self.datamodule.load()
-            self._check_cores()
+            self._check_cpu()
 
     def _check_memory(self) -> None:
         """Warn if the training may need more memory than its device has; stop if no batch size helps."""
@@ -136,13 +136,17 @@ class Fit(TrainingCLI):
         if trainer.is_global_zero and (warning := memory.warning(here)):
             print(f"dasc fit: warning: {warning}", file=sys.stderr)
 
-    def _check_cores(self) -> None:
-        """Warn if other processes use the cores that the threads of a training on the CPU need."""
+    def _check_cpu(self) -> None:
+        """Warn if a training on the CPU is slow for its precision, or for other processes on its cores."""
         trainer = self.trainer
         if trainer.is_global_zero and trainer.strategy.root_device.type == "cpu":
             threads = torch.get_num_threads() * trainer.num_devices
-            if warning := busy_warning(self._others.busy_cores(), cores(), threads):
-                print(f"dasc fit: warning: {warning}", file=sys.stderr)
+            for warning in (
+                busy_warning(self._others.busy_cores(), cores(), threads),
+                bfloat16_warning(trainer.precision, torch.backends.cpu.get_cpu_capability()),
+            ):
+                if warning is not None:
+                    print(f"dasc fit: warning: {warning}", file=sys.stderr)
 
     def train(self) -> None:
         """Train, or show the table of a run that has no epochs left.

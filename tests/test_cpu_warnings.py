@@ -1,13 +1,14 @@
-"""The warning of `dasc fit` about other processes on its cores."""
+"""The warnings of `dasc fit` about the CPU: other processes on its cores, and bfloat16."""
 
 import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from dasc import machine
-from dasc.machine import OtherProcesses, busy_warning
+from dasc.machine import OtherProcesses, bfloat16_warning, busy_warning
 from tests.support.command import dasc
 
 
@@ -83,3 +84,31 @@ def test_a_training_beside_busy_processes_warns_in_one_line(tiny: Path) -> None:
     assert line.startswith("dasc fit: warning: other processes use ")
     assert "OMP_NUM_THREADS=" in line
     assert "OMP_NUM_THREADS" not in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "architecture", "is_slow"),
+    [
+        ("bf16-mixed", "AVX2", "x86_64", True),
+        ("bf16-true", "DEFAULT", "AMD64", True),
+        ("bf16-mixed", "AVX512", "x86_64", False),
+        ("bf16-mixed", "AVX512_BF16", "x86_64", False),
+        ("bf16-mixed", "SVE256", "aarch64", False),
+        ("32-true", "AVX2", "x86_64", False),
+    ],
+)
+def test_bfloat16_without_its_instructions_is_warned_of(
+    precision: str, capability: str, architecture: str, is_slow: bool
+) -> None:
+    said = bfloat16_warning(precision, capability, architecture)
+    assert (said is not None) == is_slow
+    assert said is None or "set --trainer.precision 32-true" in said
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX2", reason="the CPU has instructions for bfloat16")
+def test_a_training_in_bfloat16_says_that_it_is_slow(tiny: Path) -> None:
+    words = ["--stages=[{epochs: 1}]", "--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"]
+    said = {name: dasc("fit", "--config", tiny, *words, "--trainer.precision", name) for name in ("bf16-mixed", "32")}
+    assert [done.returncode for done in said.values()] == [0, 0]
+    assert "dasc fit: warning: this CPU has no AVX-512" in said["bf16-mixed"].stderr
+    assert "AVX-512" not in said["32"].stderr

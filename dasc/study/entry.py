@@ -24,8 +24,8 @@ from dasc.study.analysis.results import collect, typed
 from dasc.study.execution.runners import RUNNERS
 from dasc.study.execution.runners.local import default_jobs, default_threads
 from dasc.study.execution.runners.runner import Runner, Work
-from dasc.study.execution.schedule import carry_out
-from dasc.study.folders import CONFIG, lock, read_result, run_folder
+from dasc.study.execution.schedule import NOT_BEGUN, carry_out
+from dasc.study.folders import CONFIG, ERROR, lock, read_result, run_folder
 from dasc.study.options import fit_options, parse_selection, parser
 from dasc.study.plan import Plan, Run
 from dasc.study.specification.file import StudyFile, read_study
@@ -53,7 +53,8 @@ def study(words: Sequence[str]) -> None:
     if given.command in ("plan", "run"):
         reader = ConfigReader()
         runs = _resolve(file, results, fit_options(rest), reader)
-        threads = given.cpus or (recorded and recorded.threads) or default_threads(runs)
+        is_local = getattr(given, "runner", "local") == "local"
+        threads = given.cpus or (recorded and recorded.threads) or (default_threads(runs) if is_local else 1)
         plan = Plan(file.name, shlex.join(["dasc", "study", *words]), file.grid.shown_axes, runs, threads)
         work = Work(results, _left(plan, results), threads)
         if given.command == "plan":
@@ -146,14 +147,17 @@ def _carry_out(plan: Plan, results: Path, runner: Runner) -> dict[str, str]:
         nonlocal ended
         ended += 1
         said = "finished" if error is None else f"failed ({error})"
+        own = run_folder(results, run.id) / ERROR
+        if error is not None and own.parent.is_dir() and not own.is_file() and not error.startswith(NOT_BEGUN):
+            write_text(own, f"{error}\n")  # of a process that was killed, which could not
         CONSOLE.print(f"[{ended}/{len(runs)}] {duration(time.monotonic() - start)}  {run.id}  {run.title}: {said}")
 
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return carry_out(runs, done, runner, tell)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as stop:
         CONSOLE.print("Stopped: the same command resumes the study")
-        raise SystemExit(130) from None
+        raise SystemExit(stop.code if isinstance(stop, SystemExit) else 130) from None
     finally:
         runner.stop()
         signal.signal(signal.SIGTERM, before)

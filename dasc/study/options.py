@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import yaml
 
 from dasc.arguments import ArgumentParser
-from dasc.errors import UserError, unknown_name
+from dasc.errors import UserError, one_line, unknown_name
 from dasc.study.analysis.magnitudes import CHOICES
 from dasc.study.execution.runners import RUNNERS
 
@@ -98,7 +98,10 @@ def fit_options(words: Sequence[str]) -> dict[str, Any]:
             if not left:
                 raise UserError(f"--{key} has no value: write --{key} VALUE")
             text = left.pop(0)
-        options[key] = yaml.safe_load(text) if key == "stages" or key.startswith("stages[") else text
+        try:
+            options[key] = yaml.safe_load(text) if key == "stages" or key.startswith("stages[") else text
+        except yaml.YAMLError as error:
+            raise UserError(f"--{key} must be YAML, got {text!r}: {one_line(error)}") from None
     return options
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dasc.errors import UserError
-from dasc.study.specification.axes import is_rows, is_seed, parse_axis, with_rows
+from dasc.study.specification.axes import is_rows, is_seed, label_of, parse_axis, with_rows
 
 ROWS: list[dict[str, Any]] = [{"epochs": 3}, {"epochs": 2, "sparsity": 0.2}, {"epochs": 1, "sparsity": 0.6}]
 
@@ -71,3 +71,9 @@ def test_what_is_no_axis_is_said(given: Any, said: str) -> None:
 def test_a_row_that_is_not_there_is_said(key: str) -> None:
     with pytest.raises(UserError, match="names no row: the table has 3"):
         with_rows(ROWS, key, 5)
+
+
+def test_a_label_is_written_as_in_yaml() -> None:
+    assert list(parse_axis("a", {"data.on_device": [True, False, 0.5, "x"]})) == ["true", "false", "0.5", "x"]
+    assert list(parse_axis("a", {True: {"data.on_device": True}, "no": {}})) == ["true", "no"]
+    assert [label_of(label) for label in (True, 4, "none")] == ["true", "4", "none"]

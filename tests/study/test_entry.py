@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import yaml
 from dasc.checkpoint import load_network
 from dasc.cli import main
 from dasc.errors import UserError
+from dasc.study.execution.runners import RUNNERS
 from dasc.study.execution.runners.ray import RayRunner
+from dasc.study.execution.runners.runner import Runner, Work
 from dasc.study.folders import is_locked, lock
+from dasc.study.plan import Run
 from tests.support.command import dasc
 from tests.support.results import read_results
 
@@ -192,6 +196,39 @@ def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(
     assert "3 finished, 1 failed, 2 not begun" in capsys.readouterr().out
 
 
+class Killer(Runner):
+    """A runner whose processes are killed before they can write their error."""
+
+    slots = 1
+
+    def __init__(self, work: Work) -> None:
+        self._results = work.results
+
+    @classmethod
+    def make(cls, given: Any, work: Work) -> "Killer":
+        return cls(work)
+
+    def submit(self, run: Run) -> "Future[str | None]":
+        future: Future[str | None] = Future()
+        future.set_result("its process ended by signal 9")
+        return future
+
+
+def test_a_run_whose_process_was_killed_is_in_the_report(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RUNNERS, "local", Killer)
+    with pytest.raises(SystemExit):
+        main(["study", "run", str(write(tmp_path, tiny)), "--results", "out"])
+    errors = {path.parent.name: path.read_text() for path in Path("out/runs").glob("*/error.txt")}
+    assert set(errors.values()) == {"its process ended by signal 9\n"}
+    for report in ("report.md", "report.html"):
+        assert "its process ended by signal 9" in (Path("out") / report).read_text()
+    capsys.readouterr()
+    main(["study", "status", str(tmp_path / "study.yaml"), "--results", "out"])
+    assert "failed" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the workers are found in /proc")
 def test_ray_gives_the_same_results_though_a_worker_is_killed(done: Path) -> None:
@@ -250,6 +287,7 @@ def _commands() -> dict[int, str]:
         (["run", "--data.dataset", "cifar10"], "sparsity 0.3 and others: "),
         (["run", "--data.train_size"], "--data.train_size has no value"),
         (["run", "train_size"], "'train_size' belongs to no option"),
+        (["run", "--stages", "[{epochs: 1"], "--stages must be YAML, got '[{epochs: 1'"),
         (["status"], "nothing of this study was run in"),
         (["report", "--data.train_size", "5"], "--data.train_size is no option of dasc study report"),
         (["magnitudes", "--choose", "best"], "--choose must be one of optimal, maximal, eq3, got 'best'"),

@@ -37,6 +37,13 @@ def test_means_over_the_seeds_decide() -> None:
     assert suited(results([*ROWS, *second, *third], {}), losses)[0] == Suited(0.0, 14, "none", 14)
 
 
+def test_a_stage_that_runs_share_weighs_once_in_the_mean_loss() -> None:
+    rows = [row("4", 0.0, 0.7), row("4", 0.0, 0.7, run="b"), row("4", 0.0, 0.7, seed=1, run="c")]
+    rows += [row("9", 0.0, 0.7), row("9", 0.0, 0.7, seed=1, run="d")]
+    losses = dict(zip([(r["run"], 1) for r in rows], (0.1, 0.1, 0.7, 0.35, 0.35), strict=True))
+    assert suited(results(rows, {}), losses)[0].eq3 == 9  # 0.35 below 0.4; over rows, M = 4 would have 0.3
+
+
 @pytest.mark.parametrize(("by", "value"), [("optimal", "none"), ("eq3", 4)])
 def test_a_choice_is_a_magnitude_of_the_table(by: str, value: int | str) -> None:
     assert Suited(0.5, 4, "none", None).chosen(by) == value

@@ -53,6 +53,12 @@ def test_the_gpus_are_those_of_the_machine_where_none_are_named(monkeypatch: pyt
     assert visible_gpus() == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize(("visible", "gpus"), [("-1", []), ("NoDevFiles", []), ("", []), ("1, -1,2", ["1"])])
+def test_what_follows_an_invalid_name_is_no_gpu(visible: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus() == gpus
+
+
 GIGABYTE = 10**9
 
 

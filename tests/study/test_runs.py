@@ -121,6 +121,19 @@ def test_a_run_starts_from_that_of_its_own_seed(resolve: Any, tiny: Path) -> Non
     assert all(ids.index(need) < ids.index(run.id) for run in runs for need in run.after)
 
 
+def test_a_start_from_a_shared_stage_is_the_file_of_its_training(resolve: Any, tiny: Path) -> None:
+    magnitudes = {str(m): {"stages": [{"epochs": 1}, {"epochs": 1, "magnitude": m}]} for m in (4, 8)}
+    before = {"dense": {"configs": [str(tiny)], "axes": {"m": magnitudes}}}
+    for checkpoint, has_own in (("stage-1", False), ("stage-1-best", False), ("stage-2", True)):
+        runs = share(resolve(axes={"m": {m: start(checkpoint) for m in magnitudes}}, before=before))
+        shared = next(run for run in runs if run.part == "shared" and run.title.startswith("stage 1 of dense"))
+        by_title = {run.title: run for run in runs}
+        for m in magnitudes:
+            trained = by_title[f"dense: m {m}"].id if has_own else shared.id
+            path = by_title[f"m {m}"].config["init_from"]["path"]
+            assert Path(path).relative_to(RESULTS / "runs").parts[0] == trained, (checkpoint, m)
+
+
 def test_the_content_of_a_start_is_its_run_not_its_folder(resolve: Any, tiny: Path) -> None:
     before = {"dense": {"configs": [str(tiny)], "set": {"data.cutout": 2}}}
     axes = {"scheme": {"mask": start() | {"stages[*].sparsity": 0.6}}}

@@ -14,7 +14,7 @@ from dasc.cli import main
 from dasc.errors import UserError
 from dasc.study.execution.runners import RUNNERS
 from dasc.study.execution.runners.runner import Work
-from dasc.study.execution.runners.slurm import SlurmRunner
+from dasc.study.execution.runners.slurm import SlurmRunner, _parameters, _Task
 from dasc.study.folders import RESULT, run_folder, write_json
 from dasc.study.plan import Run
 
@@ -95,6 +95,46 @@ def test_what_slurm_cannot_do_is_one_sentence(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"pip install 'dasc\[slurm\]'"):
         SlurmRunner.make(given(), work)
+
+
+def test_a_job_at_its_time_limit_is_queued_again_and_leaves_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _Task()
+    error = run_folder(tmp_path, "a") / "error.txt"
+
+    def interrupted(run: Run, results: Path, threads: int) -> str:
+        delayed = task.checkpoint(run, results, threads)  # as submitit's handler of the signal does
+        assert delayed.function is not task
+        assert delayed.args == (run, results, threads)
+        error.parent.mkdir(parents=True)
+        error.write_text("SystemExit: -1")
+        return "SystemExit: -1"
+
+    monkeypatch.setattr("dasc.study.execution.runners.slurm.carry_out_run", interrupted)
+    with pytest.raises(SystemExit):
+        task(Run("a", "a"), tmp_path, 1)
+    assert not error.exists()
+    monkeypatch.setattr("dasc.study.execution.runners.slurm.carry_out_run", lambda *_: "its own error")
+    assert _Task()(Run("b", "b"), tmp_path, 1) == "its own error"
+
+
+def test_a_parameter_of_sbatch_is_a_number_or_a_word_or_a_switch(tmp_path: Path) -> None:
+    parameters = _parameters(given(slurm=["time=60", "partition=gpu", "exclusive=true", "begin=1:00"]))
+    assert parameters == {"time": 60, "partition": "gpu", "exclusive": True, "begin": "1:00"}
+
+
+def test_a_job_that_sbatch_refuses_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = LocalCluster(tmp_path, cluster="local")
+
+    def refuse(*args: object) -> None:
+        raise RuntimeError("sbatch: error: invalid partition\nmore")
+
+    monkeypatch.setattr(runner._executor, "submit", refuse)
+    assert str(runner.submit(Run("a", "a")).result(1)).startswith(
+        "sbatch refused its job: sbatch: error: invalid partition"
+    )
+    runner.stop()
 
 
 def _children(pid: int) -> list[int]:

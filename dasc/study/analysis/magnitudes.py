@@ -83,6 +83,7 @@ def suited(rows: pd.DataFrame, losses: Mapping[tuple[str, int], float]) -> list[
     for sparsity, values in accuracies.groupby(level="sparsity_asked"):
         means = values.droplevel("sparsity_asked").groupby(level="magnitude", observed=True).mean().to_dict()
         here = rows.assign(loss=augmented)[rows["sparsity_asked"] == sparsity]
+        here = here.drop_duplicates(["seed", "magnitude", "loss"])  # runs share stages
         by_loss = {
             int(m): loss for m, loss in here.groupby("magnitude", observed=True)["loss"].mean().items() if is_number(m)
         }
@@ -132,7 +133,8 @@ def overlay(found: Sequence[Suited], by: str, rows: pd.DataFrame, results: Path)
         config = yaml.safe_load((run_folder(results, row["run"]) / CONFIG).read_text())
         stage = config["stages"][row["stage"] - 1] | {"magnitude": each.chosen(by)}
         lines += f"  - {yaml.safe_dump(stage, default_flow_style=True, sort_keys=False, width=1000).strip()}\n"
-    return f"{head}epochs_scale: {config['epochs_scale']}\nstages:\n{lines}"
+    scales = (f"{name}: {config.get(name, 1.0)}\n" for name in ("epochs_scale", "auxiliary_scale"))
+    return f"{head}{''.join(scales)}stages:\n{lines}"
 
 
 def _trained_in(plan: Plan, run: str, stage: int) -> str:

@@ -8,6 +8,9 @@ from dasc.errors import one_line
 from dasc.study.execution.runners.runner import Runner
 from dasc.study.plan import Run
 
+NOT_BEGUN = "not begun"
+"""Start of the error of a run that starts from one that failed."""
+
 
 def carry_out(
     runs: Iterable[Run], done: Iterable[str], runner: Runner, tell: Callable[[Run, str | None], None]
@@ -49,6 +52,6 @@ def carry_out(
     for run in left.values():
         if run.id not in done | failed.keys():
             before = next(name for name in run.after if name not in done)
-            failed[run.id] = f"not begun: it starts from {left[before].title}"
+            failed[run.id] = f"{NOT_BEGUN}: it starts from {left[before].title}"
             tell(run, failed[run.id])
     return failed

@@ -20,7 +20,7 @@ from dasc.errors import UserError
 from dasc.failures import explain
 from dasc.modules import Classifier
 from dasc.study.execution.scores import score_network, scoring_trainer
-from dasc.study.folders import CONFIG, ERROR, LOG, RESULT, lock, read_result, run_folder, write_json
+from dasc.study.folders import CONFIG, ERROR, LOG, RESULT, checkpoint_path, lock, read_result, run_folder, write_json
 from dasc.study.plan import Run
 
 IMAGES = "test_images"
@@ -43,6 +43,7 @@ def carry_out_run(run: Run, results: Path, threads: int) -> str | None:
         The error; None if the run is finished.
     """
     torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # of each process, where a training has several
     folder = run_folder(results, run.id)
     with lock(folder):  # a process that survived a killed study may still train the run
         if (folder / RESULT).is_file():
@@ -94,8 +95,9 @@ def _train(run: Run, results: Path) -> tuple[Classifier, ImageData, Any]:
         if not (version / "checkpoints" / "last.ckpt").is_file():  # killed in its first epoch
             shutil.rmtree(version)
     words = ["fit", "--config", str(folder / CONFIG), "--trainer.enable_progress_bar=false"]
-    if runs.run_folders(folder):
-        words += ["--ckpt_path", "last"]
+    if checkpoint_path(folder, "last").is_file():
+        is_alone = len(runs.run_folders(folder)) == 1
+        words += ["--ckpt_path", "last" if is_alone else str(checkpoint_path(folder, "last"))]
     elif run.start is not None:
         start = _version(run_folder(results, run.start))
         words += ["--ckpt_path", str(start / "checkpoints" / f"stage-{run.start_rows}.ckpt")]
@@ -105,11 +107,11 @@ def _train(run: Run, results: Path) -> tuple[Classifier, ImageData, Any]:
 
 
 def _version(folder: Path) -> Path:
-    """Return the version of the run in a folder."""
-    versions = runs.run_folders(folder)
-    if len(versions) != 1:
-        raise UserError(f"{folder / runs.LOGS} must have one run, got {len(versions)}: remove the others")
-    return versions[0]
+    """Return the first version in the folder of a run; others are of the user, who ran its config."""
+    last = checkpoint_path(folder, "last")
+    if not last.is_file():
+        raise UserError(f"{last} does not exist: remove {folder / runs.LOGS} to train the run again")
+    return last.parent.parent
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def parse_axis(name: str, given: Any) -> dict[str, Override]:
             f"axis {name} is written {{stages[*].magnitude: 0..30}} or {{LABEL: {{KEY: VALUE}}}}, not {given!r}"
         )
     if all(value is None or isinstance(value, dict) for value in given.values()):
-        return {str(label): parse_override(f"axis {name}, {label}", value) for label, value in given.items()}
+        return {label_of(label): parse_override(f"axis {name}, {label}", value) for label, value in given.items()}
     if len(given) > 1:
         raise UserError(
             f"axis {name} has several keys with values: write one key with its values, or {{LABEL: {{KEY: VALUE}}}} "
@@ -38,10 +38,15 @@ def parse_axis(name: str, given: Any) -> dict[str, Override]:
         listed += [value] if bounds is None else range(int(bounds[1]), int(bounds[2]) + 1)
     if not listed:
         raise UserError(f"axis {name} has no values: write a list, or a range such as 0..30")
-    labels = [value if isinstance(value, str) else json.dumps(value) for value in listed]
+    labels = [label_of(value) for value in listed]
     if len(set(labels)) < len(labels):
         raise UserError(f"axis {name} has a value twice in {labels}: leave one out")
     return {label: {str(key): value} for label, value in zip(labels, listed, strict=True)}
+
+
+def label_of(value: Any) -> str:
+    """Return the label of a value of an axis: text as it is, others as YAML writes them."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def parse_override(where: str, given: Any) -> Override:

@@ -9,7 +9,7 @@ from typing import Any
 from dasc.config_file import check_config_file, read_mapping
 from dasc.errors import UserError, unknown_name
 from dasc.study.analysis.figures import StudyFigure, parse_figure
-from dasc.study.specification.axes import Override, is_seed, parse_axis, parse_override
+from dasc.study.specification.axes import Override, is_seed, label_of, parse_axis, parse_override
 
 _KEYS = ("extends", "name", "title", "configs", "set", "before", "axes", "exclude", "baseline", "figure")
 _MERGED = ("set", "before", "axes")
@@ -169,7 +169,7 @@ def _labels(where: str, given: Any, axes: Mapping[str, Mapping[str, Override]]) 
     for axis, labels in (given or {}).items():
         if axis not in axes:
             raise UserError(f"{where}: {unknown_name('axis', str(axis), axes)}")
-        read[axis] = tuple(map(str, labels if isinstance(labels, list) else [labels]))
+        read[axis] = tuple(map(label_of, labels if isinstance(labels, list) else [labels]))
         if not read[axis]:
             raise UserError(f"{where}.{axis} must name a label of the axis, got an empty list")
         for label in read[axis]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -15,6 +16,10 @@ _ELSEWHERE = (
     *("data.init_args.root", "data.init_args.download", "data.init_args.num_workers", "data.init_args.on_device"),
 )
 """Options that only say where files are and how progress is shown."""
+
+_STAGE_FILE = re.compile(
+    r"(?P<id>[0-9a-f]{12})/lightning_logs/version_0/checkpoints/stage-(?P<stage>\d+)(-best)?\.ckpt$"
+)
 
 
 def content_base(config: Mapping[str, Any], trainer: Mapping[str, Any], starts: Mapping[str, str]) -> str:
@@ -72,6 +77,7 @@ def share(runs: Sequence[Run]) -> list[Run]:
             node = node.next.setdefault(stage, _Node(run, depth))
         node.ends, node.run = True, run
     trained = {run.id: run for root in roots.values() for run in _trainings(root, None)}
+    trained = {name: replace(run, config=_with_trained(run.config, trained)) for name, run in trained.items()}
     listed: dict[tuple[str, str], Run] = {}
     for run in runs:
         own = start = trained[run.id]
@@ -80,8 +86,24 @@ def share(runs: Sequence[Run]) -> list[Run]:
             start = trained[start.start]
             before.append(start)
         listed |= {(shared.id, SHARED): shared for shared in reversed(before) if shared.part == SHARED}
-        listed[run.id, run.title] = replace(run, start=own.start, start_rows=own.start_rows, after=own.after)
+        config = _with_trained(run.config, trained)
+        listed[run.id, run.title] = replace(
+            run, start=own.start, start_rows=own.start_rows, after=own.after, config=config
+        )
     return list(listed.values())
+
+
+def _with_trained(value: Any, trained: Mapping[str, Run]) -> Any:
+    """Return an option with the paths of stages' checkpoints in the trainings that have these stages."""
+    if isinstance(value, Mapping):
+        return {key: _with_trained(inner, trained) for key, inner in value.items()}
+    found = _STAGE_FILE.search(value) if isinstance(value, str) else None
+    if found is None or found["id"] not in trained:
+        return value
+    run = trained[found["id"]]
+    while run.start is not None and int(found["stage"]) <= run.start_rows:
+        run = trained[run.start]
+    return value[: found.start("id")] + run.id + value[found.end("id") :]
 
 
 def _trainings(node: _Node, start: Run | None) -> Iterator[Run]:

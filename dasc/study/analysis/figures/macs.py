@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -60,18 +60,24 @@ class MacsFigure(StudyFigure):
     def tables(self, rows: pd.DataFrame, axes: Axes, baseline: Mapping[str, str]) -> list[Table]:
         kept = self.counted(rows)
         if self.sizes:
-            return [combinations(kept, axes, baseline, self.metric), _sizes(kept, axis_column(self.sizes), self.sizes)]
+            return [combinations(kept, axes, baseline, self.metric), _sizes(kept, axes)]
         shares = matrices(kept, axes, baseline, self.metric, "channels")
-        return [*shares, _sizes(kept, "channels", SHARES["channels"])]
+        return [*shares, _sizes(kept, axes, "channels")]
 
 
-def _sizes(rows: pd.DataFrame, column: str, name: str) -> Table:
-    """Return the MACs and the parameters at each value of a column, means over the networks."""
-    means = rows.groupby(column, observed=True)[["macs", "parameters", "nonzero_parameters"]].mean()
+def _sizes(rows: pd.DataFrame, axes: Axes, share: str | None = None) -> Table:
+    """Return the MACs and the parameters of each combination of labels, means over the seeds."""
+    by = [*map(axis_column, axes), *([share] if share else [])]
+    found = rows.drop_duplicates([*by, "seed"]).groupby(by, observed=True)
     cells = []
-    for key, each in means.iterrows():
-        label = percent(key) if column == "channels" else str(key)
+    for key, each in found[["macs", "parameters", "nonzero_parameters"]].mean().iterrows():
+        labels = [percent(p) if name == share else str(p) for name, p in zip(by, _tuple(key), strict=True)]
         counts = (f"{count:,.0f}" for count in (each.parameters, each.nonzero_parameters))
-        cells.append([label, f"{each.macs / _MILLION:.2f}", *counts])
-    header = [name, "MACs (millions)", "parameters", "non-zero parameters"]
-    return Table(header, cells, "Sizes, means over all networks. A MAC is a multiplication and an addition.", left={0})
+        cells.append([*labels, f"{each.macs / _MILLION:.2f}", *counts])
+    header = [*axes, *([SHARES[share]] if share else []), "MACs (millions)", "parameters", "non-zero parameters"]
+    caption = "Sizes, means over the seeds. A MAC is a multiplication and an addition."
+    return Table(header, cells, caption, left={*range(len(axes))}).compacted(range(len(axes)))
+
+
+def _tuple(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)

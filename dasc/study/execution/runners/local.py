@@ -1,6 +1,7 @@
 """Processes of this machine, which train the runs of a study."""
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import signal
@@ -116,7 +117,8 @@ def visible_gpus() -> list[str]:
     """Return the GPUs that processes may use, as CUDA_VISIBLE_DEVICES names them."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = map(str, range(torch.cuda.device_count())) if given is None else given.split(",")
-    return [name for name in found if name.strip()]
+    named = itertools.takewhile(lambda name: name not in ("-1", "NoDevFiles"), map(str.strip, found))
+    return [name for name in named if name]
 
 
 def _use_gpus(runs: Sequence[Run]) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -9,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from dasc.errors import UserError
+from dasc.errors import UserError, one_line
 from dasc.study.execution.runners.runner import Runner, Work
 from dasc.study.execution.work import carry_out_run
+from dasc.study.folders import ERROR, run_folder
 from dasc.study.plan import Run
 
 MINUTES = 24 * 60
@@ -49,7 +51,7 @@ class SlurmRunner(Runner):
         threads: int = 1,
         gpus: int = 0,
         jobs: int | None = None,
-        parameters: Mapping[str, str] | None = None,
+        parameters: Mapping[str, int | str | bool] | None = None,
         cluster: str = "slurm",
     ) -> None:
         try:
@@ -65,7 +67,7 @@ class SlurmRunner(Runner):
             raise UserError(
                 "--runner slurm must be used on a cluster, got a machine without SLURM's srun: log in to the cluster"
             ) from None
-        except NameError as error:
+        except (NameError, TypeError) as error:
             raise UserError(f"--slurm must name parameters of sbatch: {str(error).splitlines()[0]}") from None
         self.slots = jobs
         self._results, self._threads = results, threads
@@ -76,7 +78,7 @@ class SlurmRunner(Runner):
     @classmethod
     def check(cls, given: argparse.Namespace) -> None:
         """Check options."""
-        if not all(_parameters(given).values()):
+        if not all(text.partition("=")[2] for text in given.slurm or ()):
             raise UserError(f"--slurm must be NAME=VALUE, got {' '.join(given.slurm)}")
         if given.gpus and given.gpus != int(given.gpus):
             raise UserError(f"--gpus must be a whole number for --runner slurm, got {given.gpus:g}")
@@ -90,7 +92,10 @@ class SlurmRunner(Runner):
         """Queue a job."""
         future: Future[str | None] = Future()
         run = replace(run, config={}, stages=())
-        self._jobs[future] = self._executor.submit(_Task(), run, self._results, self._threads)
+        try:
+            self._jobs[future] = self._executor.submit(_Task(), run, self._results, self._threads)
+        except (RuntimeError, OSError) as error:  # the others go on if sbatch refuses one
+            future.set_result(f"sbatch refused its job: {one_line(error)}")
         return future
 
     def stop(self) -> None:
@@ -111,19 +116,28 @@ class SlurmRunner(Runner):
 class _Task:
     """A run in a job. It resumes when SLURM ends the job for its time limit or for another job."""
 
+    def __init__(self) -> None:
+        self._is_queued_again = False
+
     def __call__(self, run: Run, results: Path, threads: int) -> str | None:
         os.environ.pop("SLURM_NTASKS", None)  # Lightning would expect a task of the job for each process
-        return carry_out_run(run, results, threads)
+        error = carry_out_run(run, results, threads)
+        if error is not None and self._is_queued_again:
+            (run_folder(results, run.id) / ERROR).unlink(missing_ok=True)
+            sys.exit(-1)  # as submitit's handler asked for; a returned error would be the result of the job
+        return error
 
     def checkpoint(self, *args: Any) -> Any:
         """Return what submitit queues again."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, *args)
+        self._is_queued_again = True
+        return DelayedSubmission(_Task(), *args)
 
 
-def _parameters(given: argparse.Namespace) -> dict[str, str]:
-    return dict(text.partition("=")[::2] for text in given.slurm or ())
+def _parameters(given: argparse.Namespace) -> dict[str, int | str | bool]:
+    texts = dict(text.partition("=")[::2] for text in given.slurm or ())
+    return {name: int(text) if text.isdecimal() else text == "true" or text for name, text in texts.items()}
 
 
 def _error_of(job: Any) -> str | None:

@@ -77,7 +77,7 @@ def study(words: Sequence[str]) -> None:
 def _resolve(file: StudyFile, results: Path, options: Mapping[str, Any], reader: ConfigReader) -> list[Run]:
     runs = resolve_runs(file, results, reader, options)
     for figure in file.figures:
-        figure.check(file.grid.shown_axes, [run.stages for run in runs])
+        figure.check(file.grid.shown_axes, runs)
     return share(runs)
 
 

@@ -137,7 +137,7 @@ def test_networks_with_fewer_channels_are_a_line_over_millions_of_macs() -> None
     assert said == "Test accuracy (%) over MACs, by s. One seed."
     *accuracies, sizes = shown.tables(results(rows, axes), axes, {"s": "x"})
     assert [list(line) for line in accuracies[0].rows] == [["x", "90.00", "80.00"], ["y", "85.00", "75.00"]]
-    assert list(sizes.rows[1]) == ["50 %", "10.00", "1,000,000", "500,000"]
+    assert list(sizes.rows[1]) == ["x", "50 %", "10.00", "1,000,000", "500,000"]
 
 
 @pytest.mark.usefixtures("styled")

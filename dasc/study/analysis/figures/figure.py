@@ -16,6 +16,7 @@ from dasc.stages import Stage
 from dasc.study.analysis.figures.drawing import add_legend, fit, make_panels, style
 from dasc.study.analysis.results import Axes, axis_column, last_rows, metric_formats, seed_values, summarise
 from dasc.study.analysis.table import Table
+from dasc.study.plan import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Panel
@@ -103,19 +104,19 @@ class StudyFigure:
         """The format of the metric."""
         return metric_formats()[self.metric]
 
-    def check(self, axes: Axes, tables: Sequence[Sequence[Stage]]) -> None:
+    def check(self, axes: Axes, runs: Sequence[Run]) -> None:
         """Check that a study has what the figure shows, and that the figure shows all axes with several labels.
 
         Args:
             axes: The labels of the study's axes but that of the seeds.
-            tables: The table of stages of each run.
+            runs: The runs of the study.
         """
         shown = list(self.axes.values())
         if len(set(shown)) < len(shown):
             raise UserError(f"a figure shows an axis once, but its keys are {self.axes}: name different axes")
         if self.varies is not None:
             name, value_of = self.varies
-            values = {value_of(stage) for table in tables for stage in table}
+            values = {value_of(stage) for run in runs for stage in run.stages}
             if len(values) < 2:
                 raise UserError(
                     f"a figure of kind {self.kind} needs at least two {name}, the study has {len(values)}: add rows or "

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dasc.errors import UserError
 from dasc.study.analysis.figures.drawing import error_bars, line_keys, line_look
 from dasc.study.analysis.figures.figure import Legend, StudyFigure, levels_of, note_of
 from dasc.study.analysis.results import Axes, is_number, last_rows, maximal, optimal
 from dasc.study.analysis.table import Table
 from dasc.study.analysis.tables import combinations, magnitudes
+from dasc.study.plan import STUDY, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Panel
@@ -25,6 +27,19 @@ class MagnitudeFigure(StudyFigure):
 
     def columns(self) -> tuple[str | None, str | None, str | None]:
         return self.axis("panels"), "sparsity_asked", "magnitude"
+
+    def check(self, axes: Axes, runs: Sequence[Run]) -> None:
+        """Check also that an axis that is not shown changes the table of stages only: a point is of one network."""
+        super().check(axes, runs)
+        first: dict[tuple[int | None, str | None], Run] = {}
+        for run in (run for run in runs if run.part == STUDY):
+            other = first.setdefault((run.seed, run.labels.get(self.panels or "")), run)
+            if run.base != other.base:
+                hidden = next(axis for axis in axes if run.labels.get(axis) != other.labels.get(axis))
+                raise UserError(
+                    f"the figure does not show the axis {hidden}, which changes more than the table of stages: name it "
+                    "by a key of the figure (panels)"
+                )
 
     def draw_panel(self, panel: Panel, shown: pd.DataFrame, points: pd.DataFrame) -> None:
         lines, common = levels_of(points, "line"), _places(levels_of(points, "x"))

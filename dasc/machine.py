@@ -69,20 +69,21 @@ class OtherProcesses:
         return found
 
 
-def busy_warning(busy: float, available: int, threads: int) -> str | None:
+def busy_warning(busy: float, available: int, threads: int, processes: int = 1) -> str | None:
     """Return a sentence if the threads of a training have to share cores with other processes; None if not.
 
     Args:
         busy: Cores that other processes use.
         available: Cores that this process may use.
-        threads: Threads of the training, over all of its processes on this machine.
+        threads: Threads of each process of the training; fewer than 2 leave nothing to set.
+        processes: Its processes on this machine.
     """
     free = available - busy
-    if threads < 2 or free > threads - 0.5:
+    if threads < 2 or free > threads * processes - 0.5:
         return None
     return (
         f"other processes use {busy:.1f} of {available} cores, and threads that share a core wait for each other: set "
-        f"OMP_NUM_THREADS={max(1, int(free + 0.5))}, or run one training after the other"
+        f"OMP_NUM_THREADS={max(1, int(free / processes + 0.5))}, or run one training after the other"
     )
 
 

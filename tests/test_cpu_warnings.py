@@ -39,20 +39,22 @@ def test_without_proc_nothing_is_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("busy", "available", "threads", "option"),
+    ("busy", "available", "threads", "processes", "option"),
     [
-        (1.0, 2, 2, "OMP_NUM_THREADS=1"),
-        (2.1, 2, 2, "OMP_NUM_THREADS=1"),
-        (5.2, 8, 8, "OMP_NUM_THREADS=3"),
-        (0.3, 2, 2, None),
-        (2.0, 2, 1, None),  # there is nothing to set
-        (4.0, 8, 4, None),
+        (1.0, 2, 2, 1, "OMP_NUM_THREADS=1"),
+        (2.1, 2, 2, 1, "OMP_NUM_THREADS=1"),
+        (5.2, 8, 8, 1, "OMP_NUM_THREADS=3"),
+        (4.0, 8, 4, 2, "OMP_NUM_THREADS=2"),
+        (0.3, 2, 2, 1, None),
+        (2.0, 2, 1, 1, None),  # there is nothing to set
+        (2.0, 2, 1, 2, None),
+        (4.0, 8, 4, 1, None),
     ],
 )
 def test_the_warning_names_the_threads_that_have_a_core(
-    busy: float, available: int, threads: int, option: str | None
+    busy: float, available: int, threads: int, processes: int, option: str | None
 ) -> None:
-    said = busy_warning(busy, available, threads)
+    said = busy_warning(busy, available, threads, processes)
     assert (said is None) == (option is None)
     if said is not None:
         assert option is not None

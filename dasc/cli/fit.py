@@ -140,9 +140,9 @@ class Fit(TrainingCLI):
         """Warn if a training on the CPU is slow for its precision, or for other processes on its cores."""
         trainer = self.trainer
         if trainer.is_global_zero and trainer.strategy.root_device.type == "cpu":
-            threads = torch.get_num_threads() * trainer.num_devices
+            threads = torch.get_num_threads()
             for warning in (
-                busy_warning(self._others.busy_cores(), cores(), threads),
+                busy_warning(self._others.busy_cores(), cores(), threads, trainer.num_devices),
                 bfloat16_warning(trainer.precision, torch.backends.cpu.get_cpu_capability()),
             ):
                 if warning is not None:

@@ -74,7 +74,7 @@ class Here(Runner):
 
 
 def test_there_is_a_study_of_each_figure_at_both_lengths() -> None:
-    names = {"fig1", "fig2", "fig3", "fig4", "fig6", "fig7", "ablation", "das"}
+    names = {"channels", "fig1", "fig2", "fig3", "fig4", "fig6", "fig7", "ablation", "das"}
     assert (
         names == {path.stem for path in STUDIES.glob("*.yaml")} == {path.stem for path in STUDIES.glob("smoke/*.yaml")}
     )

@@ -20,15 +20,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dasc.errors import UserError
+from dasc.errors import UserError, unknown_name
 from dasc.export import int8
 from dasc.export.format import Model
 from dasc.export.latency import BATCHES, Latency, measure, runs_of
+from dasc.export.measuring import enough
 from dasc.export.onnx_file import OnnxFormat
 from dasc.export.subject import Subject, load_subject
 from dasc.machine import this_machine
 from dasc.metrics import correct
 from dasc.networks import count
+from dasc.study.folders import checkpoint_path, run_folder
 
 PACKAGES = ("dasc", "torch", "onnxruntime")
 KINDS = ("float32", "int8")
@@ -55,15 +57,25 @@ class Candidate:
 
 def candidates(results: Path, axis: str, where: Sequence[str]) -> list[Candidate]:
     """Return the runs of a study that have certain labels, by their label of an axis."""
-    wanted = dict(condition.split("=", 1) for condition in where)
-    found: dict[str, Candidate] = {}
-    with (results / "results.csv").open(newline="") as file:
+    wanted = {name: label for name, _, label in (condition.partition("=") for condition in where)}
+    table = results / "results.csv"
+    if not table.is_file():
+        raise UserError(f"{results} has no results.csv: give the folder of a finished study")
+    with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == "study" and row["final"] == "1"]
+    axes = [name.removeprefix("axis_") for name in (rows[0] if rows else {}) if name.startswith("axis_")]
+    for name in (axis, *wanted):
+        if name not in axes:
+            raise UserError(unknown_name("axis", name, axes))
+    rows = [row for row in rows if all(row[f"axis_{name}"] == label for name, label in wanted.items())]
+    found: dict[str, Candidate] = {}
     for row in rows:
-        if all(row[f"axis_{name}"] == label for name, label in wanted.items()):
-            (path,) = (results / "runs" / row["run"]).glob("lightning_logs/*/checkpoints/last.ckpt")
-            label = row[f"axis_{axis}"]
-            found.setdefault(label, Candidate(label, [], {}, {})).checkpoints.append(path)
+        label = row[f"axis_{axis}"]
+        path = checkpoint_path(run_folder(results, row["run"]), "last")
+        found.setdefault(label, Candidate(label, [], {}, {})).checkpoints.append(path)
+    for name in axes:
+        if name not in (axis, *wanted) and len({row[f"axis_{name}"] for row in rows}) > 1:
+            raise UserError(f"runs differ in the axis {name}: choose one of its labels by --where {name}=LABEL")
     return list(found.values())
 
 
@@ -122,7 +134,8 @@ def latencies(
                 candidate.sizes[kind] = path.stat().st_size
                 run = OnnxFormat().open(path, threads=1)
                 calls |= {
-                    (candidate.label, kind, batch): call for batch, call in runs_of(run, torch.cat(images)).items()
+                    (candidate.label, kind, batch): call
+                    for batch, call in runs_of(run, enough(torch.cat(images))).items()
                 }
         return measure(calls, seconds)
 
@@ -159,10 +172,10 @@ def main() -> None:
     parser.add_argument("--data.root", dest="data_root", help="folder of the data set (the one of the runs)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    found = candidates(given.results, given.axis, given.where)
-    if not found:
-        sys.exit(f"{given.results} has no finished run with {' '.join(given.where) or 'results'}")
     try:
+        found = candidates(given.results, given.axis, given.where)
+        if not found:
+            raise UserError(f"{given.results} has no finished run with {' '.join(given.where) or 'results'}")
         for candidate in found:
             score(candidate, given.data_root)
         times = latencies(found, given.data_root, given.image_size, given.latency_seconds)

@@ -68,6 +68,8 @@ def number_from_one(text: str) -> int:
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be an integer >= 1, got {text}")
+    if int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"must be an integer below {2**31}, got {text}")
     return int(text)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dasc.compare.candidate import CHECKPOINT, Candidate
+from dasc.compare.sizes import listed_in_card
 from dasc.data import ImageData
 from dasc.data.batch import Batch
 from dasc.data.recorded import recorded_data
@@ -106,7 +107,7 @@ def notes_on_images(candidates: Sequence[Candidate], images: Images) -> list[str
             )
         if candidate.recorded is None:
             notes.append(f"the run of {candidate.name} is unknown: the images may have been its training images")
-    if images.split == "val" and any(c.form == CHECKPOINT and _is_selected(c.path) for c in candidates):
+    if images.split == "val" and any(map(_is_selected, candidates)):
         notes.append(
             "the epochs of best checkpoints were selected on validation images, so their accuracy is optimistic: use "
             "--split test for the final comparison"
@@ -114,8 +115,12 @@ def notes_on_images(candidates: Sequence[Candidate], images: Images) -> list[str
     return notes
 
 
-def _is_selected(checkpoint: Path) -> bool:
-    return checkpoint.stem == "best" or checkpoint.stem.endswith("-best")
+def _is_selected(candidate: Candidate) -> bool:
+    """Return whether the epoch of a candidate was selected by validation accuracy, as far as that is known."""
+    if candidate.form == CHECKPOINT:
+        return candidate.path.stem == "best" or candidate.path.stem.endswith("-best")
+    found = listed_in_card(candidate.path)
+    return found is not None and found[0].training.selected
 
 
 def _check_unseen(data: ImageData, split: str, path: Path, recorded: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from dasc.checkpoint import check_trusted
 from dasc.errors import UserError
-from dasc.export.card import JSON_FILE, Card
+from dasc.export.card import JSON_FILE, Card, FileFacts
 from dasc.export.metadata import Metadata
 from dasc.networks import build_network, count, prunable_weights
 from dasc.stages.structure import restore_structure
@@ -132,15 +132,22 @@ def _untrained(path: Path, metadata: Metadata, trust: Iterable[str]) -> nn.Modul
     return None
 
 
-def _sizes_in_card(path: Path) -> Sizes:
-    """Return the sizes in the model card in the folder of a file, if the card has the SHA-256 of the file."""
+def listed_in_card(path: Path) -> tuple[Card, FileFacts] | None:
+    """Return the model card in the folder of a file and what it says of the file, by the SHA-256 of the file."""
     with suppress(UserError):
         card = Card.read(path.with_name(JSON_FILE))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        facts = card.network
         for listed in card.files:
             if listed.sha256 == digest:
-                nonzero = None if listed.format == "int8" else facts.nonzero_parameters
-                return Sizes(facts.parameters, nonzero, facts.macs)
-    return Sizes()
+                return card, listed
+    return None
+
+
+def _sizes_in_card(path: Path) -> Sizes:
+    found = listed_in_card(path)
+    if found is None:
+        return Sizes()
+    card, listed = found
+    nonzero = None if listed.format == "int8" else card.network.nonzero_parameters
+    return Sizes(card.network.parameters, nonzero, card.network.macs)

@@ -41,7 +41,7 @@ def check_new(folder: Path, names: Iterable[str], overwrite: bool, earlier: str 
 
 @contextmanager
 def staged(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
-    """Yield a folder for new files beside `folder`; they are moved into it at the end, and removed after an error.
+    """Yield a temporary folder for new files; they are moved into `folder` at the end, and removed after an error.
 
     Args:
         folder: The folder; it is made if it is missing, unless there are no new files.
@@ -53,8 +53,9 @@ def staged(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
     made: list[Path] = []
     staging: Path | None = None
     try:
-        made = _make(folder.parent)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        made = [] if folder.is_dir() else _make(folder.parent)
+        above = folder if folder.is_dir() else folder.parent  # that of a folder may be read-only, or another disk
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=above))
         yield staging
         _move(staging, folder, names)
     except OSError as error:

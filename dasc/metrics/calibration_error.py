@@ -1,7 +1,9 @@
 """Expected calibration error."""
 
+import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
+from torchmetrics.utilities import dim_zero_cat
 
 BINS = 15
 
@@ -9,7 +11,8 @@ BINS = 15
 class CalibrationError(MulticlassCalibrationError):
     """Expected calibration error of Guo et al. (arXiv 1706.04599) with 15 bins of equal width, from logits.
 
-    The mean over images of the distance between confidence and accuracy of their bin, float32, from 0 to 1.
+    The mean over images of the distance between confidence and accuracy of their bin, float32, from 0 to 1; NaN if the
+    logits of an image have a NaN.
 
     Args:
         num_classes: Number of classes, at least 2.
@@ -26,3 +29,9 @@ class CalibrationError(MulticlassCalibrationError):
             target: Classes (B,), int64, 0 to num_classes - 1.
         """
         super().update(preds.float().softmax(1), target)
+
+    def compute(self) -> Tensor:
+        """Return the error of all images."""
+        error: Tensor = super().compute()
+        is_unknown = dim_zero_cat(self.confidences).isnan().any()  # torchmetrics would take NaN for 0
+        return torch.where(is_unknown, torch.nan, error)

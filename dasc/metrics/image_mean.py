@@ -43,7 +43,7 @@ class ImageMean(Metric):
 
 
 def correct(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return 1 where the largest logit is that of the target and 0 elsewhere.
+    """Return 1 where the largest logit is that of the target and 0 elsewhere, such as where a logit is NaN.
 
     Args:
         logits: (B, num_classes), floating.
@@ -52,7 +52,8 @@ def correct(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         float32 (B,).
     """
-    return (logits.argmax(1) == (targets if targets.dim() == 1 else targets.argmax(1))).float()
+    is_right = logits.argmax(1) == (targets if targets.dim() == 1 else targets.argmax(1))
+    return (is_right & ~logits.isnan().any(1)).float()  # argmax takes NaN for the largest value
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:

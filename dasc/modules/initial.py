@@ -62,7 +62,7 @@ def _take_sizes(module: Classifier, other: nn.Module, path: str) -> None:
     if given > first:
         raise UserError(
             f"{path} has lost {given:.4g} of its channels, the first row of stages asks for {first:g}: write "
-            f"channels: {given:g} there, removed channels do not come back"
+            f"channels: {given!r} there, removed channels do not come back"
         )
     if given:
         restore_sizes(module.network, observe_sizes(other))

@@ -76,6 +76,9 @@ CASES = {
     "a negative time": Case(
         f"{EXPORT} --latency_seconds=-1", (START, "--latency_seconds must be 0 or a number of seconds, got -1")
     ),
+    "too many threads": Case(
+        f"{EXPORT} --threads 2147483648", (START, "--threads must be an integer below 2147483648")
+    ),
     "no threads": Case(f"{EXPORT} --threads 0", (START, "--threads must be an integer >= 1, got 0")),
     "an unknown option of export": Case(
         f"{EXPORT} --outptu x", (START, "unknown option of dasc export '--outptu': did you mean --output")

@@ -59,6 +59,17 @@ def test_the_calibration_error_is_that_of_probabilities_also_for_logits_between_
     assert error.compute().item() == pytest.approx(1 - 1 / (1 + 2.718281828**-0.8), rel=1e-5)
 
 
+def test_an_image_with_a_logit_that_is_not_a_number_is_wrong_and_has_no_calibration() -> None:
+    logits, targets = torch.tensor([[2.0, 0.0], [torch.nan, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+    assert correct(logits, targets).tolist() == [1, 0, 1]
+    error = CalibrationError(2)
+    error.update(logits, targets)
+    assert error.compute().isnan()
+    error.reset()
+    error.update(logits[[0, 2]], targets[[0, 2]])
+    assert error.compute().isfinite()
+
+
 def test_a_set_leaves_out_what_is_not_available_and_computes_what_is_named() -> None:
     network = CifarResNet(4, depth=8).eval()
     device = torch.device("cpu")

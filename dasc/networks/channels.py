@@ -82,7 +82,7 @@ class PlacedGroup:
         for (layer, axis), positions in self.positions.items():
             channels = {k for k, places in enumerate(positions) if places}
             is_whole = sum(map(len, positions)) == len(channels) == axis_size(network.get_submodule(layer), axis)
-            if is_whole and channels and not channels & covered:
+            if is_whole and not channels & covered:  # an axis that lost all of its channels counts with its first size
                 chosen.append((layer, axis))
                 covered |= channels
         return chosen

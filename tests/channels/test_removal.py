@@ -22,7 +22,15 @@ from dasc.networks import (
     set_auxiliary_blocks,
 )
 from dasc.pruning import Masks
-from dasc.pruning.channels import observe_sizes, remove_channels, removed_share, restore_sizes
+from dasc.pruning.channels import (
+    ChannelL1,
+    observe_sizes,
+    remove_channels,
+    removed_share,
+    restore_sizes,
+    select_channels,
+)
+from dasc.pruning.channels.sizes import original_channels
 from tests.support.channels import Joined, remove, shapes
 
 MAKERS: dict[str, Callable[[Any], Optimizer]] = {
@@ -264,3 +272,15 @@ def test_a_smaller_network_trains_and_is_exported(name: str) -> None:
     program = torch.export.export(network, (images,))
     torch.testing.assert_close(program.module()(images), network(images))
     assert torch.equal(copy.deepcopy(network)(images), network(images))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_channels_of_a_padded_shortcut_count_from_their_first_number(seed: int) -> None:
+    torch.manual_seed(seed)
+    network = CifarResNet(10, depth=8, shortcut="A")
+    first = [original_channels(network, g) for g in place_groups(network, channel_groups(network, (8, 8)))]
+    for share in (0.9, 0.93):  # at 0.9 a shortcut often has no channel left before, or after, those of its input
+        remove_channels(network, select_channels(network, ChannelL1(), share, (8, 8)), share)
+        groups = place_groups(network, channel_groups(network, (8, 8)))
+        assert [original_channels(network, group) for group in groups] == first
+        assert [group.size for group in groups] == [round(size * (1 - share)) for size in first]

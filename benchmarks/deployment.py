@@ -26,9 +26,9 @@ from dasc.export.format import Model
 from dasc.export.latency import BATCHES, Latency, measure, runs_of
 from dasc.export.measuring import enough
 from dasc.export.onnx_file import OnnxFormat
-from dasc.export.subject import Subject, load_subject
+from dasc.export.subject import ScoredBatch, Subject, load_subject
+from dasc.export.verify import count_correct
 from dasc.machine import this_machine
-from dasc.metrics import correct
 from dasc.networks import count
 from dasc.study.folders import checkpoint_path, run_folder
 
@@ -79,11 +79,11 @@ def candidates(results: Path, axis: str, where: Sequence[str]) -> list[Candidate
     return list(found.values())
 
 
-def batches(subject: Subject) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield normalised test images (B, 3, H, W) with their classes (B,)."""
+def test_images(subject: Subject) -> list[ScoredBatch]:
+    """Return the test images in batches."""
     subject.data.setup("test")
-    for batch in subject.data.test_dataloader():
-        yield subject.data.pipeline.normalise(batch.images), batch.targets
+    normalise = subject.data.pipeline.normalise
+    return [ScoredBatch(b.images, normalise(b.images), b.targets) for b in subject.data.test_dataloader()]
 
 
 def write(model: Model, calibration: Sequence[Tensor], folder: Path) -> dict[str, Path]:
@@ -99,15 +99,11 @@ def score(candidate: Candidate, data_root: str | None) -> None:
     for path in candidate.checkpoints:
         subject = load_subject(path, data_root)
         with tempfile.TemporaryDirectory() as folder:
-            files = write(subject.model(), normalised(subject), Path(folder))
-            runs = {kind: OnnxFormat().open(file) for kind, file in files.items()}
-            hits, total = dict.fromkeys(KINDS, 0), 0
-            for images, targets in batches(subject):
-                total += len(targets)
-                for kind, run in runs.items():
-                    hits[kind] += int(correct(run(images), targets).sum())
-        for kind in KINDS:
-            candidate.accuracies.setdefault(kind, []).append(100 * hits[kind] / total)
+            model, batches = subject.model(), test_images(subject)
+            total = sum(len(batch.targets) for batch in batches)
+            for kind, file in write(model, normalised(subject), Path(folder)).items():
+                right = count_correct(OnnxFormat().open(file), model.metadata, batches)
+                candidate.accuracies.setdefault(kind, []).append(100 * right / total)
 
 
 def normalised(subject: Subject) -> list[Tensor]:

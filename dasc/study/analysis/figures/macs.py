@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dasc.study.analysis.figures.drawing import error_bars, line_keys, line_look
-from dasc.study.analysis.figures.figure import INDEX, Legend, StudyFigure, levels_of, note_of
+from dasc.study.analysis.figures.figure import INDEX
+from dasc.study.analysis.figures.lines import LinesFigure
 from dasc.study.analysis.results import Axes, axis_column, final_rows, last_rows
 from dasc.study.analysis.table import Table
 from dasc.study.analysis.tables import SHARES, combinations, matrices, percent
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MILLION = 1e6
 
 
-class MacsFigure(StudyFigure):
+class MacsFigure(LinesFigure):
     """Accuracy over the MACs of a forward pass; zeros in weights count, as they do in dense kernels.
 
     A point is the last stage of the runs with a label of the axis `sizes`. Without that axis it is the last stage of
@@ -41,18 +41,12 @@ class MacsFigure(StudyFigure):
         macs = self.levelled(rows).groupby(list(INDEX), observed=True)["macs"].mean()
         return super().points(rows).join(macs)
 
-    def draw_panel(self, panel: Panel, shown: pd.DataFrame, points: pd.DataFrame) -> None:
-        lines = levels_of(points, "line")
-        for line, those in shown.groupby(level="line", observed=True):
-            those = those.sort_values("macs", kind="stable")
-            error_bars(panel, list(those["macs"] / _MILLION), those, line_look(lines.index(line)))
-        panel.set_xlabel("MACs of one image (millions)")
+    def places(self, points: pd.DataFrame) -> pd.Series:
+        return points["macs"] / _MILLION
 
-    def legend(self, points: pd.DataFrame) -> Legend:
-        if not self.lines:
-            return Legend(note_of(points))
-        lines = levels_of(points, "line")
-        return Legend(f"{self.lines} ({note_of(points)})", line_keys([line_look(i) for i in range(len(lines))]), lines)
+    def draw_panel(self, panel: Panel, shown: pd.DataFrame, points: pd.DataFrame) -> None:
+        super().draw_panel(panel, shown, points)
+        panel.set_xlabel("MACs of one image (millions)")
 
     def describe(self, points: pd.DataFrame) -> str:
         return f"{self.format.title} over MACs{f', by {self.lines}' if self.lines else ''}."
@@ -68,16 +62,11 @@ class MacsFigure(StudyFigure):
 def _sizes(rows: pd.DataFrame, axes: Axes, share: str | None = None) -> Table:
     """Return the MACs and the parameters of each combination of labels, means over the seeds."""
     by = [*map(axis_column, axes), *([share] if share else [])]
-    found = rows.drop_duplicates([*by, "seed"]).groupby(by, observed=True)
     cells = []
-    for key, each in found[["macs", "parameters", "nonzero_parameters"]].mean().iterrows():
-        labels = [percent(p) if name == share else str(p) for name, p in zip(by, _tuple(key), strict=True)]
-        counts = (f"{count:,.0f}" for count in (each.parameters, each.nonzero_parameters))
-        cells.append([*labels, f"{each.macs / _MILLION:.2f}", *counts])
+    for key, those in rows.drop_duplicates([*by, "seed"]).groupby(by, observed=True):
+        labels = [percent(p) if name == share else str(p) for name, p in zip(by, key, strict=True)]
+        counts = (f"{those[name].mean():,.0f}" for name in ("parameters", "nonzero_parameters"))
+        cells.append([*labels, f"{those['macs'].mean() / _MILLION:.2f}", *counts])
     header = [*axes, *([SHARES[share]] if share else []), "MACs (millions)", "parameters", "non-zero parameters"]
     caption = "Sizes, means over the seeds. A MAC is a multiplication and an addition."
     return Table(header, cells, caption, left={*range(len(axes))}).compacted(range(len(axes)))
-
-
-def _tuple(key: Any) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)

@@ -202,6 +202,18 @@ def test_one_candidate_is_a_table_of_one_row(
     assert "selected on validation images" not in printed
 
 
+def test_a_file_of_a_best_checkpoint_is_called_optimistic_on_validation_images(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(run)
+    last, exported = PATHS["version_0/stage-1.ckpt"], PATHS["export/model.onnx"]
+    said = []
+    for words in ([last], [last, exported], [last, exported, "--split", "test"]):
+        compare(*words, *FAST, "--output", "again", "--overwrite")
+        said.append("selected on validation images" in capsys.readouterr().out)
+    assert said == [False, True, False]
+
+
 def test_an_exported_file_has_the_images_of_its_run(run: Path) -> None:
     """The run is found by the folder of the file, without a checkpoint among the candidates."""
     compare(run / PATHS["export/model.sparse.safetensors"], *FAST)
